@@ -1,0 +1,63 @@
+/* Endpoints: containers behind a host-side veth, and who owns an address on a network. */
+#pragma once
+
+#include "bpf/abi/base.h"
+
+#define FNET_ENDPOINT_INTERNAL (1U << 0)   /* the network has no way out */
+#define FNET_ENDPOINT_NO_ICC (1U << 1)     /* containers of the network do not reach each other */
+#define FNET_ENDPOINT_HAIRPIN (1U << 2)    /* written by BPF: a hairpin flow ended here once, see tc_container */
+
+/* Value of `endpoints`, key: __u32 ifindex of the host-side veth. Counters are written by BPF (atomic), the rest by user space. */
+struct fnet_endpoint {
+    __u32 id;
+    __u32 network;
+    __u32 ifindex;
+    __u32 bridge_ifindex;
+    struct fnet_addr ipv4; /* all zero bytes = none */
+    struct fnet_addr ipv6;
+    struct fnet_addr gateway4;
+    struct fnet_addr gateway6;
+    __u8 mac[FNET_MAC_LEN];
+    __u8 reserved[2];
+    __u64 flags; /* FNET_ENDPOINT_* */
+    __u64 fast_packets; /* sent or received by redirect; those of live flows are in the flows */
+    __u64 fast_bytes;
+    __u64 kernel_packets; /* handed to or taken from the kernel's path */
+    __u64 kernel_bytes;
+    __u64 connections; /* flows created */
+};
+FNET_ASSERT(sizeof(struct fnet_endpoint) == 136, "no hidden padding");
+
+/* Key of `addresses`: who owns an address on a network. */
+struct fnet_address_key {
+    struct fnet_addr addr;
+    __u32 network;
+    __u32 reserved; /* zero, part of the hash */
+};
+FNET_ASSERT(sizeof(struct fnet_address_key) == 24, "no hidden padding");
+
+struct fnet_address {
+    __u32 ifindex; /* host-side veth, 0 = on another node (tunnel) */
+    __u32 tunnel;  /* index of the peer's cached outer header, 0 = local */
+    __u8 mac[FNET_MAC_LEN];
+    __u8 reserved[2];
+};
+FNET_ASSERT(sizeof(struct fnet_address) == 16, "no hidden padding");
+
+enum fnet_device_kind {
+    FNET_DEVICE_UPLINK = 1,
+    FNET_DEVICE_BRIDGE = 2, /* of the network `network` */
+};
+
+/* Value of `devices`, key: __u32 ifindex. */
+struct fnet_device {
+    __u32 kind; /* enum fnet_device_kind */
+    __u32 network;
+};
+
+/* Key of `subnets` (LPM): container subnets of this node. */
+struct fnet_subnet_key {
+    __u32 prefix_len; /* in bits of addr: 96 more for IPv4 */
+    __be32 addr[4];   /* as fnet_addr.words; that type itself would bring padding here */
+};
+FNET_ASSERT(sizeof(struct fnet_subnet_key) == 20, "no hidden padding");

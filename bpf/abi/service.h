@@ -1,0 +1,49 @@
+/* Published ports: (host address, protocol, port) -> container. */
+#pragma once
+
+#include "bpf/abi/base.h"
+
+/* Key of `services` (LPM). A range of ports is a handful of aligned blocks, so the port comes last.
+ * addr is the host address, or 0.0.0.0 / :: for every address of the host. */
+struct fnet_service_key {
+    __u32 prefix_len; /* in bits behind this field: 144 (address, protocol, reserved) + 0..16 of the port */
+    __be32 addr[4]; /* as fnet_addr.words */
+    __u8 protocol;
+    __u8 reserved; /* zero */
+    __be16 port;
+};
+FNET_ASSERT(sizeof(struct fnet_service_key) == 24, "no hidden padding");
+#define FNET_SERVICE_PREFIX_BASE 144
+
+struct fnet_service {
+    struct fnet_addr container_addr;
+    __u32 id;
+    __u32 network;
+    __u32 endpoint_ifindex; /* host-side veth */
+    __u16 host_first;       /* first host port of the whole published range, host order */
+    __u16 container_first;  /* container port that host_first maps to, host order */
+    __u32 flags;            /* zero */
+    __u8 container_mac[FNET_MAC_LEN];
+    __u8 reserved[2];
+    __u32 reserved2;
+};
+FNET_ASSERT(sizeof(struct fnet_service) == 48, "no hidden padding");
+
+/* Value of `service_stats`, key: __u32 service id. Finished flows only; live ones are added by the reader. */
+struct fnet_service_stats {
+    __u64 packets; /* both directions */
+    __u64 bytes;
+    __u64 connections; /* flows created */
+};
+
+/* `filters`: bitmaps that let an uplink packet that cannot be ours pass with one array access.
+ * Each region is 65536 bits in 1024 words; bit n of a region is bit (n % 64) of word n / 64. */
+enum fnet_filter {
+    FNET_FILTER_TCP = 0,      /* published host ports, any address */
+    FNET_FILTER_UDP = 1,
+    FNET_FILTER_SCTP = 2,
+    FNET_FILTER_SUBNET4 = 3,  /* first 16 bits of a container subnet */
+    FNET_FILTER_SUBNET6 = 4,
+    FNET_FILTER_COUNT = 5,
+};
+#define FNET_FILTER_WORDS 1024

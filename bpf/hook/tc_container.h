@@ -1,0 +1,317 @@
+/* tcx/tc ingress of an endpoint's host-side veth: everything that a container sends. The source guard, translation of
+ * replies and masquerade, and delivery to other containers of the network by redirect. */
+#pragma once
+
+#include "bpf/lib/create.h"
+
+#define DHCP_SERVER_PORT 67
+#define DHCP6_SERVER_PORT 547
+
+FNET_INLINE int container_to_kernel(struct __sk_buff *skb, struct fnet_endpoint *endpoint, __u32 verdict)
+{
+    __sync_fetch_and_add(&endpoint->kernel_packets, 1);
+    __sync_fetch_and_add(&endpoint->kernel_bytes, skb->len);
+    return leave(skb, verdict, FNET_TO_KERNEL);
+}
+
+/* fe80::/10 */
+FNET_INLINE int address_link_local(const struct fnet_addr *a)
+{
+    return (a->words[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+/* Sources that nobody owns, and that are needed before an address is: 0.0.0.0 (DHCP, RFC 2131), `::` (DAD and MLD,
+ * RFC 4862, RFC 3590), and link-local ones, which stay on the bridge. */
+FNET_INLINE int source_is_own(const struct packet *packet, const struct fnet_endpoint *endpoint)
+{
+    const struct fnet_addr *src = &packet->key.src;
+
+    if (!packet->is_ipv6) {
+        if (src->words[3] == 0)
+            return packet->multicast;
+        return address_equal(src, &endpoint->ipv4);
+    }
+    if (address_none(src))
+        return packet->multicast;
+    if (address_link_local(src))
+        return !address_equal(src, &endpoint->gateway6);
+    return address_equal(src, &endpoint->ipv6);
+}
+
+struct arp_ipv4 {
+    struct arp_header header;
+    __u8 sender_mac[ETH_ALEN];
+    __u8 sender_ip[4];
+    __u8 target_mac[ETH_ALEN];
+    __u8 target_ip[4];
+} __attribute__((packed));
+
+/* Sender MAC and IP of ARP must be the endpoint's; sender 0.0.0.0 is a probe (RFC 5227). */
+FNET_INLINE int arp_is_own(struct __sk_buff *skb, const struct fnet_endpoint *endpoint)
+{
+    struct arp_ipv4 arp;
+    __be32 sender;
+
+    if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)))
+        return 0;
+    if (arp.header.hardware != bpf_htons(ARPHRD_ETHER) || arp.header.protocol != bpf_htons(ETH_P_IP) ||
+        arp.header.hardware_length != ETH_ALEN || arp.header.protocol_length != 4)
+        return 0;
+    __builtin_memcpy(&sender, arp.sender_ip, 4);
+    return mac_equal(arp.sender_mac, endpoint->mac) && (sender == 0 || sender == endpoint->ipv4.words[3]);
+}
+
+#define ND_ROUTER_ADVERTISEMENT 134
+#define ND_NEIGHBOUR_SOLICITATION 135
+#define ND_NEIGHBOUR_ADVERTISEMENT 136
+#define ND_REDIRECT 137
+
+/* A neighbour advertisement may only speak for an address that the endpoint owns (or a link-local one). */
+FNET_INLINE int nd_target_is_own(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
+{
+    struct fnet_addr target;
+
+    if (bpf_skb_load_bytes(skb, packet->l4_offset + 8, &target, sizeof(target)))
+        return 0;
+    if (address_link_local(&target))
+        return !address_equal(&target, &endpoint->gateway6);
+    return address_equal(&target, &endpoint->ipv6);
+}
+
+/* The option of type @type (1: source of an NS, 2: target of an NA) at the usual place must carry the endpoint's MAC. */
+FNET_INLINE int nd_option_is_own(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
+{
+    __u8 option[8];
+
+    if (packet->l3_length <= sizeof(struct ipv6hdr) + 24)
+        return 1; /* no option */
+    if (packet->l3_length != sizeof(struct ipv6hdr) + 32)
+        return 0; /* more than one: nobody needs that, and each would have to be looked at */
+    if (bpf_skb_load_bytes(skb, packet->l4_offset + 24, option, sizeof(option)))
+        return 0;
+    if (option[0] == 14) /* nonce, RFC 3971: DAD of Linux sends it alone */
+        return 1;
+    return option[1] == 1 && mac_equal(option + 2, endpoint->mac);
+}
+
+/* What only a router or a DHCP server says. */
+FNET_INLINE int is_router_message(const struct packet *packet)
+{
+    if (packet->key.protocol == IPPROTO_ICMPV6 && packet->kind == PACKET_ICMP_OTHER)
+        return packet->icmp_type == ND_ROUTER_ADVERTISEMENT || packet->icmp_type == ND_REDIRECT;
+    if (packet->key.protocol == IPPROTO_ICMP && packet->kind == PACKET_ICMP_OTHER)
+        return packet->icmp_type == ICMP_REDIRECT;
+    if (packet->key.protocol == IPPROTO_UDP && packet->kind == PACKET_TUPLE)
+        return packet->key.src_port == bpf_htons(packet->is_ipv6 ? DHCP6_SERVER_PORT : DHCP_SERVER_PORT);
+    return 0;
+}
+
+/* 0 if the frame may be believed, else a verdict. */
+__noinline int container_guard(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
+{
+    __u8 source[ETH_ALEN];
+
+    if (!packet || !endpoint)
+        return FNET_INTERNAL_ERROR;
+    if (bpf_skb_load_bytes(skb, ETH_ALEN, source, ETH_ALEN) || !mac_equal(source, endpoint->mac))
+        return FNET_SPOOFED_SOURCE;
+    switch (packet->kind) {
+    case PACKET_ARP:
+        return arp_is_own(skb, endpoint) ? 0 : FNET_SPOOFED_SOURCE;
+    case PACKET_NOT_IP:
+        return FNET_UNSUPPORTED_PROTOCOL;
+    default:
+        break;
+    }
+    if (!source_is_own(packet, endpoint))
+        return FNET_SPOOFED_SOURCE;
+    if (is_router_message(packet))
+        return FNET_ROUTER_MESSAGE;
+    if (packet->key.protocol == IPPROTO_ICMPV6 && packet->kind == PACKET_ICMP_OTHER) {
+        if (packet->icmp_type == ND_NEIGHBOUR_ADVERTISEMENT && !nd_target_is_own(skb, packet, endpoint))
+            return FNET_SPOOFED_SOURCE;
+        if ((packet->icmp_type == ND_NEIGHBOUR_ADVERTISEMENT || packet->icmp_type == ND_NEIGHBOUR_SOLICITATION) &&
+            !nd_option_is_own(skb, packet, endpoint))
+            return FNET_SPOOFED_SOURCE;
+    }
+    return 0;
+}
+
+/* To a container of the same network, without translation: any IP packet, fragments too. */
+FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packet *packet, struct fnet_endpoint *endpoint,
+                                       const struct fnet_address *target)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct ethhdr *eth = data;
+
+    if (endpoint->flags & FNET_ENDPOINT_NO_ICC)
+        return drop(skb, NETWORK_ISOLATED);
+    if ((void *)(eth + 1) > data_end)
+        return drop(skb, MALFORMED);
+    if (packet->gateway_bound) { /* sent through the gateway though on-link: deliver as it would */
+        __builtin_memcpy(eth->h_dest, target->mac, ETH_ALEN);
+        __builtin_memcpy(eth->h_source, (const void *)cfg.gateway_mac, ETH_ALEN);
+    } else if (!mac_equal(eth->h_dest, target->mac)) {
+        return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE); /* the bridge knows who that MAC is */
+    }
+    __sync_fetch_and_add(&endpoint->fast_packets, 1);
+    __sync_fetch_and_add(&endpoint->fast_bytes, skb->len);
+    leave(skb, FNET_LOCAL_FORWARDED, 0);
+    if (skb->pkt_type != PACKET_HOST) /* before 6.15 redirect_peer keeps the type that the veth saw */
+        bpf_skb_change_type(skb, PACKET_HOST);
+    return (int)bpf_redirect_peer(target->ifindex, 0);
+}
+
+/* A packet to the gateway that belongs to no flow: to the host, to a published port of it (hairpin), or outside.
+ * Returns a tc action. */
+__noinline int container_open(struct __sk_buff *skb, struct packet *packet)
+{
+    struct fnet_endpoint *endpoint;
+    struct fnet_flow_key *key;
+    struct fnet_scratch *work = map_single(scratch);
+    struct bpf_fib_lookup *route;
+    struct fnet_service *service;
+    struct fnet_flow *flow;
+    const struct fnet_addr *own, *gateway;
+    __u32 ifindex = skb->ifindex;
+    int where, result;
+
+    endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+    if (!work || !packet || !endpoint)
+        return drop(skb, INTERNAL_ERROR);
+    key = &packet->key;
+    own = packet->is_ipv6 ? &endpoint->ipv6 : &endpoint->ipv4;
+    gateway = packet->is_ipv6 ? &endpoint->gateway6 : &endpoint->gateway4;
+    route = &work->route;
+    if (address_none(own) || (packet->is_ipv6 && address_link_local(&key->dst)))
+        return container_to_kernel(skb, endpoint, FNET_TO_HOST); /* to the gateway's own link-local address */
+    where = address_equal(&key->dst, gateway) ? EXIT_LOCAL
+          : exit_lookup(skb, endpoint->bridge_ifindex, NULL, &key->dst, packet->is_ipv6, key->protocol, route);
+
+    if (where == EXIT_LOCAL) {
+        if (packet->kind != PACKET_TUPLE || !port_is_published(key->protocol, key->dst_port))
+            return container_to_kernel(skb, endpoint, FNET_TO_HOST);
+        service = service_find(&key->dst, key->protocol, key->dst_port, 0);
+        if (!service) {
+            service = service_find(&key->dst, key->protocol, key->dst_port, 1);
+            if (!service || !address_is_local(skb, endpoint->bridge_ifindex, own, &key->dst, packet->is_ipv6, route))
+                return container_to_kernel(skb, endpoint, FNET_TO_HOST);
+        }
+        if (key->protocol == IPPROTO_TCP && (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) != FNET_TCP_SYN)
+            return container_to_kernel(skb, endpoint, FNET_NO_FLOW);
+    } else {
+        service = NULL;
+        if (where == EXIT_ISOLATED)
+            return drop(skb, NETWORK_ISOLATED);
+        if (endpoint->flags & FNET_ENDPOINT_INTERNAL)
+            return drop(skb, NETWORK_INTERNAL);
+        if (where == EXIT_NO_UPLINK)
+            return drop(skb, NO_UPLINK);
+        if (where == EXIT_NO_ROUTE)
+            return drop(skb, NO_ROUTE);
+        if (packet->kind == PACKET_FRAGMENT)
+            return drop(skb, FRAGMENT);
+        if (packet->kind != PACKET_TUPLE)
+            return drop(skb, UNSUPPORTED_PROTOCOL);
+        if (key->protocol == IPPROTO_TCP && (packet->tcp_flags & FNET_TCP_RST))
+            return drop(skb, RESET_WITHOUT_FLOW);
+    }
+    if (packet->ttl <= 1)
+        return drop(skb, TTL_EXCEEDED);
+
+    flow_prepare(work, packet);
+    if (service) { /* hairpin */
+        __u32 target = service->endpoint_ifindex;
+        struct fnet_endpoint *server = bpf_map_lookup_elem(&endpoints, &target);
+        if (!server)
+            return drop(skb, UNKNOWN_ENDPOINT);
+        flow_to_service(work, service);
+        if (target == endpoint->ifindex) /* a host drops packets from its own address */
+            work->original.new_src = work->reply_key.dst = *gateway;
+        /* On one network the reply goes to the caller's MAC, not to the gateway's: it must look for flows from now on. */
+        __sync_fetch_and_or(&server->flags, FNET_ENDPOINT_HAIRPIN);
+        work->reply.exit = FNET_EXIT_PEER;
+        work->reply.exit_ifindex = endpoint->ifindex;
+        __builtin_memcpy(work->reply.exit_dst_mac, endpoint->mac, ETH_ALEN);
+        __builtin_memcpy(work->reply.exit_src_mac, (const void *)cfg.gateway_mac, ETH_ALEN);
+    } else {
+        struct fnet_flow *original = &work->original;
+        if (packet->is_ipv6)
+            address_from_v6(&original->new_src, (const struct in6_addr *)route->ipv6_src);
+        else
+            address_from_v4(&original->new_src, route->ipv4_src);
+        original->new_dst = key->dst;
+        original->new_dst_port = key->dst_port;
+        original->flags |= FNET_FLOW_MASQUERADE;
+        exit_remember(original, route, where, bpf_ktime_get_coarse_ns());
+        original->endpoint_ifindex = work->reply.endpoint_ifindex = endpoint->ifindex;
+        work->reply_key.src = key->dst;
+        work->reply_key.src_port = key->dst_port;
+        work->reply_key.dst = original->new_src;
+        work->reply.flags = FNET_FLOW_MASQUERADE;
+        work->reply.exit = FNET_EXIT_PEER;
+        work->reply.exit_ifindex = endpoint->ifindex;
+        __builtin_memcpy(work->reply.exit_dst_mac, endpoint->mac, ETH_ALEN);
+        __builtin_memcpy(work->reply.exit_src_mac, (const void *)cfg.gateway_mac, ETH_ALEN);
+    }
+    result = flow_create(skb, packet->is_ipv6);
+    if (result != FLOW_CREATED)
+        return leave(skb, (__u32)result, TC_ACT_SHOT);
+    flow = bpf_map_lookup_elem(&flows, key);
+    if (!flow)
+        return drop(skb, INTERNAL_ERROR);
+    result = flow_forward(skb, packet, flow);
+    return result == EXIT_FLOW_GONE ? drop(skb, NO_ROUTE) : result;
+}
+
+SEC("tc")
+int tc_container(struct __sk_buff *skb)
+{
+    struct packet packet;
+    struct fnet_endpoint *endpoint;
+    struct fnet_address_key owner = {};
+    struct fnet_address *target;
+    struct fnet_flow *flow;
+    __u32 ifindex = skb->ifindex;
+    int verdict;
+
+    if (unlikely(skb->vlan_present))
+        return drop(skb, VLAN_TAGGED);
+    packet_parse(skb, &packet, cfg.gateway_mac);
+    packet.key.ifindex = ifindex;
+    if (packet.gateway_bound && packet.kind == PACKET_TUPLE) {
+        flow = bpf_map_lookup_elem(&flows, &packet.key);
+        if (likely(flow)) {
+            int action = flow_forward(skb, &packet, flow);
+            if (likely(action != EXIT_FLOW_GONE))
+                return action;
+        }
+    }
+    if (unlikely(packet.kind == PACKET_MALFORMED))
+        return drop(skb, MALFORMED);
+    endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+    if (unlikely(!endpoint))
+        return drop(skb, UNKNOWN_ENDPOINT);
+    verdict = container_guard(skb, &packet, endpoint);
+    if (unlikely(verdict))
+        return leave(skb, (__u32)verdict, TC_ACT_SHOT);
+    if (packet.kind == PACKET_ARP || packet.multicast)
+        return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
+
+    if (unlikely(endpoint->flags & FNET_ENDPOINT_HAIRPIN) && packet.kind == PACKET_TUPLE) {
+        flow = bpf_map_lookup_elem(&flows, &packet.key);
+        if (flow) {
+            int action = flow_forward(skb, &packet, flow);
+            if (likely(action != EXIT_FLOW_GONE))
+                return action;
+        }
+    }
+    owner.addr = packet.key.dst;
+    owner.network = endpoint->network;
+    target = bpf_map_lookup_elem(&addresses, &owner);
+    if (target && target->ifindex)
+        return container_to_neighbour(skb, &packet, endpoint, target);
+    if (!packet.gateway_bound)
+        return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
+    return container_open(skb, &packet);
+}

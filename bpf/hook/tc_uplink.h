@@ -1,0 +1,120 @@
+/* tcx/tc ingress of an uplink: packets from outside. Replies of masqueraded flows and published ports are translated
+ * and put straight into the container; everything else is the host's own and leaves as it came. */
+#pragma once
+
+#include "bpf/lib/create.h"
+
+/* The first packet to a published port opens a flow. Returns a tc action. */
+__noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
+{
+    struct fnet_flow_key *key;
+    struct fnet_service *service;
+    struct fnet_endpoint *endpoint;
+    struct fnet_scratch *work = map_single(scratch);
+    struct fnet_flow *flow;
+    __u32 ifindex;
+    int result;
+
+    if (!work || !packet)
+        return drop(skb, INTERNAL_ERROR);
+    key = &packet->key;
+    if (!port_is_published(key->protocol, key->dst_port))
+        return to_kernel(skb, HOST_TRAFFIC);
+    /* Only a SYN opens a TCP flow. Anything else belongs to a connection of the host's own that was there before the
+     * port was published, or to nothing: the kernel knows, and answers with RST. */
+    if (key->protocol == IPPROTO_TCP && (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) != FNET_TCP_SYN)
+        return to_kernel(skb, NO_FLOW);
+    service = service_find(&key->dst, key->protocol, key->dst_port, 0);
+    if (!service) {
+        service = service_find(&key->dst, key->protocol, key->dst_port, 1);
+        if (!service)
+            return to_kernel(skb, HOST_TRAFFIC);
+        ifindex = service->endpoint_ifindex;
+        endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+        if (!endpoint)
+            return drop(skb, UNKNOWN_ENDPOINT);
+        if (!address_is_local(skb, endpoint->bridge_ifindex, &service->container_addr, &key->dst, packet->is_ipv6, &work->route))
+            return to_kernel(skb, HOST_TRAFFIC); /* in transit to another host (CVE-2025-67499) */
+    } else {
+        ifindex = service->endpoint_ifindex;
+        endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+        if (!endpoint)
+            return drop(skb, UNKNOWN_ENDPOINT);
+    }
+    /* A datagram may answer one that a socket of the host sent from this port before it was published. */
+    if (key->protocol == IPPROTO_UDP &&
+        host_socket_exists(skb, packet->is_ipv6, IPPROTO_UDP, &key->src, key->src_port, &key->dst, key->dst_port))
+        return to_kernel(skb, HOST_SOCKET);
+    if (packet->ttl <= 1)
+        return drop(skb, TTL_EXCEEDED);
+
+    flow_prepare(work, packet);
+    flow_to_service(work, service);
+    result = exit_lookup(skb, endpoint->bridge_ifindex, &key->dst, &key->src, packet->is_ipv6, key->protocol, &work->route);
+    if (result == EXIT_OK || result == EXIT_UNRESOLVED)
+        exit_remember(&work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
+    work->reply.exit = FNET_EXIT_LINK; /* no way back yet: the reply looks again */
+    result = flow_create(skb, packet->is_ipv6);
+    if (result != FLOW_CREATED)
+        return leave(skb, (__u32)result, TC_ACT_SHOT);
+    flow = bpf_map_lookup_elem(&flows, key);
+    if (!flow)
+        return drop(skb, INTERNAL_ERROR);
+    return flow_forward(skb, packet, flow);
+}
+
+FNET_INLINE int first_bits_are_ours(const struct packet *packet)
+{
+    __be32 word = packet->is_ipv6 ? packet->key.dst.words[0] : packet->key.dst.words[3];
+    return filter_has(packet->is_ipv6 ? FNET_FILTER_SUBNET6 : FNET_FILTER_SUBNET4, (__u16)(bpf_ntohl(word) >> 16));
+}
+
+SEC("tc")
+int tc_uplink(struct __sk_buff *skb)
+{
+    struct packet packet;
+    struct fnet_flow_key *key = &packet.key;
+    struct fnet_flow *flow;
+    __u16 port;
+
+    if (skb->pkt_type != PACKET_HOST)
+        return to_kernel(skb, NOT_FOR_HOST);
+    if (skb->vlan_present) /* for a VLAN device on top, which may be an uplink of its own */
+        return to_kernel(skb, HOST_TRAFFIC);
+    packet_parse(skb, &packet, cfg.gateway_mac);
+    if (packet.kind == PACKET_MALFORMED)
+        return drop(skb, MALFORMED);
+    if (packet.kind >= PACKET_ARP)
+        return to_kernel(skb, HOST_TRAFFIC);
+    /* Straight to a container's address: never allowed, whatever the host's routes and FORWARD policy say. One array
+     * access tells nearly all of the host's own traffic apart, the exact answer comes from the trie. */
+    if (unlikely(first_bits_are_ours(&packet))) {
+        struct fnet_subnet_key subnet = {.prefix_len = 128};
+        subnet.addr[0] = key->dst.words[0];
+        subnet.addr[1] = key->dst.words[1];
+        subnet.addr[2] = key->dst.words[2];
+        subnet.addr[3] = key->dst.words[3];
+        if (bpf_map_lookup_elem(&subnets, &subnet))
+            return drop(skb, NOT_PUBLISHED);
+    }
+    if (packet.kind == PACKET_FRAGMENT)
+        return to_kernel(skb, FRAGMENT_TO_KERNEL);
+    if (packet.kind == PACKET_ICMP_OTHER)
+        return to_kernel(skb, ICMP_TO_KERNEL);
+    if (packet.kind != PACKET_TUPLE)
+        return to_kernel(skb, HOST_TRAFFIC);
+    port = bpf_ntohs(key->dst_port);
+    if (packet.csum_offset && key->protocol != IPPROTO_ICMP && key->protocol != IPPROTO_ICMPV6) {
+        __u16 span = cfg.masquerade_last - cfg.masquerade_first;
+        if ((__u16)(port - cfg.masquerade_first) > span && !port_is_published(key->protocol, key->dst_port))
+            return to_kernel(skb, HOST_TRAFFIC);
+    }
+    flow = bpf_map_lookup_elem(&flows, key);
+    if (likely(flow)) {
+        int action = flow_forward(skb, &packet, flow);
+        if (likely(action != EXIT_FLOW_GONE))
+            return action;
+        return drop(skb, INTERNAL_ERROR); /* flows into a container do not follow an uplink's address */
+    }
+    return uplink_open(skb, &packet);
+}

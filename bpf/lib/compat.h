@@ -1,0 +1,59 @@
+/* The ground floor of the BPF side: UAPI headers, helpers, and the constants that Debian 12's headers may lack.
+ * Everything here is UAPI, so the build needs no kernel of its own (no vmlinux.h). */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/icmpv6.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/abi/base.h"
+
+#define FNET_INLINE static __always_inline
+#define likely(condition) __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+#ifndef AF_INET
+#define AF_INET 2
+#define AF_INET6 10
+#endif
+#ifndef CLOCK_MONOTONIC
+#define CLOCK_MONOTONIC 1
+#endif
+#define FNET_EADDRINUSE 98
+#define FNET_EEXIST 17
+
+/* <linux/icmp.h> and <linux/if_arp.h> drag in libc's socket headers, which have no BPF variant. */
+#define ICMP_ECHOREPLY 0
+#define ICMP_REDIRECT 5
+#define ICMP_ECHO 8
+#define ARPHRD_ETHER 1
+struct icmp_header { /* RFC 792, RFC 4443: the part that both share */
+    __u8 type;
+    __u8 code;
+    __sum16 checksum;
+    __be16 id; /* of echo */
+    __be16 sequence;
+};
+struct arp_header { /* RFC 826 */
+    __be16 hardware;
+    __be16 protocol;
+    __u8 hardware_length;
+    __u8 protocol_length;
+    __be16 operation;
+};
+
+#define FNET_FIB_LOOKUP_SRC (1U << 4) /* 6.7 and many stable kernels; features.cpp probes it */
+#define FNET_CSUM_IPV6 (1ULL << 7)    /* BPF_F_IPV6 of bpf_l4_csum_replace; used where probed */
+
+/* Continue with the next program of the hook (tcx) or the next filter (clsact), then the kernel. */
+#define FNET_TO_KERNEL TC_ACT_UNSPEC

@@ -1,0 +1,250 @@
+/* The first packet of a flow: which published port, which masquerade port, and the pair of entries.
+ *
+ * The reply tuple is claimed first, with BPF_NOEXIST: it is what must be unique. Its destination port is the one we may
+ * choose (the masquerade port, or the client's port as the container sees it), so a clash costs another candidate. */
+#pragma once
+
+#include "bpf/lib/exit.h"
+#include "bpf/lib/nat.h"
+
+#define FNET_PORT_TRIES 32
+
+FNET_INLINE struct fnet_service *service_find(const struct fnet_addr *dst, __u8 protocol, __be16 port, int wildcard)
+{
+    struct fnet_service_key key = {.prefix_len = FNET_SERVICE_PREFIX_BASE + 16, .protocol = protocol, .port = port};
+    int v4 = dst->quads[0] == 0 && dst->words[2] == bpf_htonl(0xffff);
+
+    if (wildcard) {
+        key.addr[2] = v4 ? bpf_htonl(0xffff) : 0;
+    } else {
+        key.addr[0] = dst->words[0];
+        key.addr[1] = dst->words[1];
+        key.addr[2] = dst->words[2];
+        key.addr[3] = dst->words[3];
+    }
+    return bpf_map_lookup_elem(&services, &key);
+}
+
+FNET_INLINE int filter_region(__u8 protocol)
+{
+    switch (protocol) {
+    case IPPROTO_TCP:
+        return FNET_FILTER_TCP;
+    case IPPROTO_UDP:
+        return FNET_FILTER_UDP;
+    case IPPROTO_SCTP:
+        return FNET_FILTER_SCTP;
+    default:
+        return -1;
+    }
+}
+
+FNET_INLINE int port_is_published(__u8 protocol, __be16 port)
+{
+    int region = filter_region(protocol);
+    return region >= 0 && filter_has((__u32)region, bpf_ntohs(port));
+}
+
+/* True if a socket of this netns has the tuple @src:@src_port -> @dst:@dst_port, or is bound to its destination. */
+FNET_INLINE int host_socket_exists(struct __sk_buff *skb, int is_ipv6, __u8 protocol, const struct fnet_addr *src,
+                                   __be16 src_port, const struct fnet_addr *dst, __be16 dst_port)
+{
+    struct bpf_sock_tuple tuple = {};
+    struct bpf_sock *sock;
+    __u32 size;
+
+    if (is_ipv6) {
+        __builtin_memcpy(tuple.ipv6.saddr, src, 16);
+        __builtin_memcpy(tuple.ipv6.daddr, dst, 16);
+        tuple.ipv6.sport = src_port;
+        tuple.ipv6.dport = dst_port;
+        size = sizeof(tuple.ipv6);
+    } else {
+        tuple.ipv4.saddr = src->words[3];
+        tuple.ipv4.daddr = dst->words[3];
+        tuple.ipv4.sport = src_port;
+        tuple.ipv4.dport = dst_port;
+        size = sizeof(tuple.ipv4);
+    }
+    if (protocol == IPPROTO_TCP)
+        sock = bpf_skc_lookup_tcp(skb, &tuple, size, (__u64)BPF_F_CURRENT_NETNS, 0);
+    else if (protocol == IPPROTO_UDP)
+        sock = bpf_sk_lookup_udp(skb, &tuple, size, (__u64)BPF_F_CURRENT_NETNS, 0);
+    else
+        return 0;
+    if (!sock)
+        return 0;
+    bpf_sk_release(sock);
+    return 1;
+}
+
+struct port_walk {
+    struct __sk_buff *skb;
+    struct fnet_scratch *work;
+    __u32 candidate; /* host order */
+    __u32 first, last;
+    __u8 is_ipv6;
+    __u8 masquerade;
+    __u8 claimed;
+    __u8 full;
+};
+
+/* May this candidate be the host's source port of a masqueraded flow? Never one that is published or that a socket of
+ * the host has: so no flow of a container can shadow the host's. */
+FNET_INLINE int masquerade_port_free(struct port_walk *walk, __be16 port)
+{
+    struct fnet_flow_key *reply = &walk->work->reply_key;
+
+    if (port_is_published(reply->protocol, port))
+        return 0;
+    return !host_socket_exists(walk->skb, walk->is_ipv6, reply->protocol, &reply->src, reply->src_port, &reply->dst, port);
+}
+
+static long port_step(__u32 i, struct port_walk *walk)
+{
+    struct fnet_scratch *work = walk->work;
+    __be16 port;
+    long error;
+
+    if (!work)
+        return 1;
+    if (walk->candidate < walk->first || walk->candidate > walk->last)
+        walk->candidate = walk->first;
+    port = bpf_htons((__u16)walk->candidate);
+    walk->candidate++;
+    if (walk->masquerade && !masquerade_port_free(walk, port))
+        return 0;
+    work->reply_key.dst_port = port;
+    error = bpf_map_update_elem(&flows, &work->reply_key, &work->reply, BPF_NOEXIST);
+    if (!error) {
+        walk->claimed = 1;
+        return 1;
+    }
+    if (error == -FNET_EEXIST)
+        return 0;
+    walk->full = 1; /* E2BIG or ENOMEM: no other port helps */
+    return 1;
+}
+
+/* Creates the flow that the work space describes: original_key opens it, rewrite addresses and exits are filled in, ports
+ * are chosen here. Returns FLOW_CREATED or a verdict. */
+#define FLOW_CREATED (-1)
+__noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6)
+{
+    struct fnet_scratch *work = map_single(scratch);
+    struct fnet_flow *original, *reply;
+    struct fnet_flow_table *table = map_single(flow_table);
+    struct fnet_flow_slot *slot;
+    struct port_walk walk = {};
+    struct fnet_endpoint *endpoint;
+    struct fnet_service_stats *stats;
+    __u64 now = bpf_ktime_get_coarse_ns();
+    __u16 wanted;
+    __u32 ifindex;
+    int index;
+
+    if (!work || !table)
+        return FNET_INTERNAL_ERROR;
+    original = &work->original;
+    reply = &work->reply;
+    index = slot_alloc();
+    if (index < 0)
+        return FNET_FLOW_TABLE_FULL;
+
+    original->slot = reply->slot = (__u32)index;
+    original->created_ns = reply->created_ns = now;
+    original->last_seen_ns = reply->last_seen_ns = now;
+    reply->new_src = work->original_key.dst;
+    reply->new_dst = work->original_key.src;
+    reply->new_src_port = work->original_key.dst_port;
+    reply->new_dst_port = work->original_key.src_port;
+
+    walk.skb = skb;
+    walk.work = work;
+    walk.is_ipv6 = (__u8)is_ipv6;
+    walk.masquerade = !!(original->flags & FNET_FLOW_MASQUERADE);
+    wanted = bpf_ntohs(work->original_key.src_port);
+    if (work->original_key.protocol == IPPROTO_ICMP || work->original_key.protocol == IPPROTO_ICMPV6) {
+        walk.first = 0; /* an identifier, not a port */
+        walk.last = 65535;
+    } else if (walk.masquerade) {
+        walk.first = cfg.masquerade_first;
+        walk.last = cfg.masquerade_last;
+    } else {
+        walk.first = wanted < 1024 ? 1 : 1024; /* RFC 4787 REQ-3a: same class */
+        walk.last = wanted < 1024 ? 1023 : 65535;
+    }
+    walk.candidate = wanted; /* preserved if it may be */
+    work->reply_key.dst_port = bpf_htons(wanted);
+    nat_set_differences(&work->reply_key, reply);
+    /* The reply entry is complete but for differences that depend on the chosen port: set after the claim. */
+    if (wanted < walk.first || wanted > walk.last)
+        walk.candidate = walk.first + bpf_get_prandom_u32() % (walk.last - walk.first + 1);
+    bpf_loop(1, port_step, &walk, 0);
+    if (!walk.claimed && !walk.full) {
+        walk.candidate = walk.first + bpf_get_prandom_u32() % (walk.last - walk.first + 1);
+        bpf_loop(FNET_PORT_TRIES, port_step, &walk, 0);
+    }
+    if (!walk.claimed) {
+        slot_free((__u32)index);
+        return walk.full ? FNET_FLOW_TABLE_FULL : FNET_PORTS_EXHAUSTED;
+    }
+    original->new_src_port = work->reply_key.dst_port;
+    nat_set_differences(&work->original_key, original);
+    nat_set_differences(&work->reply_key, reply);
+    bpf_map_update_elem(&flows, &work->reply_key, reply, BPF_EXIST);
+    if (bpf_map_update_elem(&flows, &work->original_key, original, BPF_NOEXIST)) {
+        /* Another CPU opened the same flow, or the table is full. Its packet's twin is dropped and sent again. */
+        bpf_map_delete_elem(&flows, &work->reply_key);
+        slot_free((__u32)index);
+        return FNET_FLOW_TABLE_FULL;
+    }
+    slot = bpf_map_lookup_elem(&flow_slots, (__u32 *)&index);
+    if (!slot)
+        return FNET_INTERNAL_ERROR;
+    slot->key = work->original_key;
+    __sync_lock_test_and_set(&slot->flow_class, FNET_CLASS_HALF_OPEN);
+    class_count(FNET_CLASS_HALF_OPEN, 1);
+
+    ifindex = original->endpoint_ifindex;
+    endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+    if (endpoint)
+        __sync_fetch_and_add(&endpoint->connections, 1);
+    if (original->service) {
+        __u32 service = original->service;
+        stats = bpf_map_lookup_elem(&service_stats, &service);
+        if (stats)
+            __sync_fetch_and_add(&stats->connections, 1);
+    }
+    return FLOW_CREATED;
+}
+
+/* Prepares the work space for a packet that opens a flow; work->route stays. */
+FNET_INLINE void flow_prepare(struct fnet_scratch *work, const struct packet *packet)
+{
+    __builtin_memset(work, 0, offsetof(struct fnet_scratch, route));
+    work->original_key = packet->key;
+    work->original.flags = FNET_FLOW_ORIGINAL;
+    work->reply_key.protocol = packet->key.protocol;
+}
+
+/* Destination of a published port: fills the translated destination and the exit into the container. */
+FNET_INLINE void flow_to_service(struct fnet_scratch *work, const struct fnet_service *service)
+{
+    struct fnet_flow *original = &work->original;
+    __u16 offset = bpf_ntohs(work->original_key.dst_port) - service->host_first;
+
+    original->new_dst = service->container_addr;
+    original->new_dst_port = bpf_htons(service->container_first + offset);
+    original->new_src = work->original_key.src;
+    original->exit = FNET_EXIT_PEER;
+    original->exit_ifindex = service->endpoint_ifindex;
+    __builtin_memcpy(original->exit_dst_mac, service->container_mac, ETH_ALEN);
+    __builtin_memcpy(original->exit_src_mac, (const void *)cfg.gateway_mac, ETH_ALEN);
+    original->service = work->reply.service = service->id;
+    original->endpoint_ifindex = work->reply.endpoint_ifindex = service->endpoint_ifindex;
+    work->reply_key.src = original->new_dst;
+    work->reply_key.src_port = original->new_dst_port;
+    work->reply_key.dst = original->new_src;
+    work->reply_key.ifindex = service->endpoint_ifindex;
+}

@@ -1,0 +1,171 @@
+/* The way out: next hops by fib lookup, believed for cfg.exit_ns, then looked up again in the program, so that a changed
+ * route, next-hop MAC or uplink address is followed with no process running. */
+#pragma once
+
+#include "bpf/lib/flow.h"
+#include "bpf/lib/leave.h"
+#include "bpf/lib/nat.h"
+
+enum exit_result {
+    EXIT_OK,        /* route.ifindex is an uplink, MACs are known */
+    EXIT_UNRESOLVED, /* route.ifindex is an uplink, the neighbour is not known yet: use redirect_neigh */
+    EXIT_LOCAL,     /* an address of this host, or broadcast; or no route at all */
+    EXIT_ISOLATED,  /* into another container network */
+    EXIT_NO_UPLINK,
+    EXIT_NO_ROUTE,
+};
+
+/* Looks up the way from the endpoint's bridge (the device whose forwarding is on, which the helper asks for) to @dst.
+ * @src NULL: the kernel chooses the source address, returned in route->ipv4_src / ipv6_src.
+ * @route is the work space's: too large for the stack of this depth of calls. */
+FNET_INLINE int exit_lookup(struct __sk_buff *skb, __u32 bridge_ifindex, const struct fnet_addr *src,
+                            const struct fnet_addr *dst, int is_ipv6, __u8 protocol, struct bpf_fib_lookup *route)
+{
+    struct fnet_device *device;
+    __u32 ifindex;
+    long result;
+
+    __builtin_memset(route, 0, sizeof(*route));
+    route->family = is_ipv6 ? AF_INET6 : AF_INET;
+    route->l4_protocol = protocol;
+    route->tot_len = 1; /* ask for the MTU of the route, whatever this packet's size */
+    route->ifindex = bridge_ifindex;
+    if (is_ipv6) {
+        if (src)
+            __builtin_memcpy(route->ipv6_src, src, 16);
+        __builtin_memcpy(route->ipv6_dst, dst, 16);
+    } else {
+        if (src)
+            route->ipv4_src = src->words[3];
+        route->ipv4_dst = dst->words[3];
+    }
+    result = bpf_fib_lookup(skb, route, sizeof(*route), src ? 0 : FNET_FIB_LOOKUP_SRC);
+    if (result == BPF_FIB_LKUP_RET_NOT_FWDED)
+        return EXIT_LOCAL;
+    if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+        return EXIT_NO_ROUTE;
+    ifindex = route->ifindex;
+    device = bpf_map_lookup_elem(&devices, &ifindex);
+    if (!device)
+        return EXIT_NO_UPLINK;
+    if (device->kind != FNET_DEVICE_UPLINK)
+        return EXIT_ISOLATED;
+    return result == BPF_FIB_LKUP_RET_SUCCESS ? EXIT_OK : EXIT_UNRESOLVED;
+}
+
+/* True only for the host's own addresses. The policy rule `iif <bridge> from <subnet> prohibit` (userspace/control)
+ * makes every route but the local table's answer PROHIBIT when the source is the endpoint's own. */
+FNET_INLINE int address_is_local(struct __sk_buff *skb, __u32 bridge_ifindex, const struct fnet_addr *own,
+                                 const struct fnet_addr *dst, int is_ipv6, struct bpf_fib_lookup *route)
+{
+    return exit_lookup(skb, bridge_ifindex, own, dst, is_ipv6, IPPROTO_TCP, route) == EXIT_LOCAL;
+}
+
+FNET_INLINE void exit_remember(struct fnet_flow *flow, const struct bpf_fib_lookup *route, int result, __u64 now)
+{
+    flow->exit = FNET_EXIT_LINK;
+    flow->exit_ifindex = route->ifindex;
+    flow->exit_mtu = route->mtu_result;
+    __builtin_memcpy(flow->exit_dst_mac, route->dmac, ETH_ALEN);
+    __builtin_memcpy(flow->exit_src_mac, route->smac, ETH_ALEN);
+    /* An unresolved neighbour is asked for again by the next packet. */
+    flow->exit_checked_ns = result == EXIT_OK ? now : 0;
+}
+
+FNET_INLINE int route_source_is(const struct bpf_fib_lookup *route, const struct fnet_addr *addr, int is_ipv6)
+{
+    if (!is_ipv6)
+        return route->ipv4_src == addr->words[3];
+    return route->ipv6_src[0] == addr->words[0] && route->ipv6_src[1] == addr->words[1] &&
+           route->ipv6_src[2] == addr->words[2] && route->ipv6_src[3] == addr->words[3];
+}
+
+/* Through the kernel's neighbour code: resolves what is unknown, and keeps a known entry's state machine going, which
+ * plain bpf_redirect would starve (an entry that nobody uses is never verified again). */
+FNET_INLINE int exit_by_neighbour(const struct bpf_fib_lookup *route)
+{
+    struct bpf_redir_neigh next_hop = {};
+
+    next_hop.nh_family = route->family; /* AF_INET6 for an IPv4 route via an IPv6 next hop */
+    __builtin_memcpy(next_hop.ipv6_nh, route->ipv6_dst, 16);
+    return (int)bpf_redirect_neigh(route->ifindex, &next_hop, sizeof(next_hop), 0);
+}
+
+/* True if the packet's segments fit @mtu bytes of IP. */
+FNET_INLINE int packet_fits(struct __sk_buff *skb, const struct packet *packet, __u32 mtu)
+{
+    if (likely(packet->l3_length <= mtu) || !mtu)
+        return 1;
+    /* gso_size counts payload; 40 bytes cover TCP with options beside the network header. */
+    return skb->gso_size && skb->gso_size + (packet->l4_offset - ETH_HLEN) + 20 <= mtu;
+}
+
+/* Asks for the way out again. Returns a tc action for this packet, or -2: the flow's own address is gone and the flow
+ * with it, treat the packet as a new flow's. The packet is not rewritten yet. */
+#define EXIT_FLOW_GONE (-2)
+__noinline int exit_refresh(struct __sk_buff *skb, struct packet *packet, struct fnet_flow *flow)
+{
+    struct fnet_scratch *work = map_single(scratch);
+    struct bpf_fib_lookup *route;
+    struct fnet_endpoint *endpoint;
+    __u32 ifindex;
+    int result, masquerade, is_ipv6;
+
+    if (!packet || !flow || !work)
+        return TC_ACT_SHOT;
+    route = &work->route;
+    ifindex = flow->endpoint_ifindex;
+    is_ipv6 = packet->is_ipv6;
+    masquerade = (flow->flags & (FNET_FLOW_ORIGINAL | FNET_FLOW_MASQUERADE)) == (FNET_FLOW_ORIGINAL | FNET_FLOW_MASQUERADE);
+    endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+    if (!endpoint)
+        return drop(skb, UNKNOWN_ENDPOINT);
+    result = exit_lookup(skb, endpoint->bridge_ifindex, masquerade ? NULL : &flow->new_src, &flow->new_dst, is_ipv6,
+                         packet->key.protocol, route);
+    if (result == EXIT_NO_UPLINK)
+        return drop(skb, NO_UPLINK);
+    if (result != EXIT_OK && result != EXIT_UNRESOLVED)
+        return drop(skb, NO_ROUTE);
+    if (masquerade && !route_source_is(route, &flow->new_src, is_ipv6)) {
+        __u32 slot = flow->slot;
+        if (flow_remove(slot))
+            slot_free(slot);
+        return EXIT_FLOW_GONE;
+    }
+    exit_remember(flow, route, result, bpf_ktime_get_coarse_ns());
+    if (!packet_fits(skb, packet, flow->exit_mtu))
+        return drop(skb, TOO_BIG);
+    if (nat_rewrite(skb, packet, flow))
+        return drop(skb, INTERNAL_ERROR);
+    leave(skb, FNET_FLOW_FORWARDED, 0);
+    return exit_by_neighbour(route);
+}
+
+/* An established packet: count, follow, rewrite, send. The one path that must stay short.
+ * Returns a tc action or EXIT_FLOW_GONE. */
+FNET_INLINE int flow_forward(struct __sk_buff *skb, struct packet *packet, struct fnet_flow *flow)
+{
+    __u64 now = bpf_ktime_get_coarse_ns();
+
+    if (unlikely(packet->ttl <= 1))
+        return drop(skb, TTL_EXCEEDED);
+    /* Plain adds and stores: one direction's packets run on one CPU as a rule. Should two race, a count is lost. */
+    flow->last_seen_ns = now;
+    flow->packets++;
+    flow->bytes += skb->len;
+    if (unlikely(flow_needs_track(flow, packet->tcp_flags)))
+        flow_track(flow, &packet->key, packet->tcp_flags);
+    if (flow->exit == FNET_EXIT_LINK) {
+        if (unlikely(now - flow->exit_checked_ns > cfg.exit_ns))
+            return exit_refresh(skb, packet, flow);
+        if (unlikely(!packet_fits(skb, packet, flow->exit_mtu)))
+            return drop(skb, TOO_BIG);
+    }
+    if (unlikely(nat_rewrite(skb, packet, flow)))
+        return drop(skb, INTERNAL_ERROR);
+    leave(skb, FNET_FLOW_FORWARDED, 0);
+    if (flow->exit == FNET_EXIT_PEER)
+        return (int)bpf_redirect_peer(flow->exit_ifindex, 0);
+    skb->queue_mapping = 0; /* the veth's recorded rx queue would pin one tx queue of the uplink */
+    return (int)bpf_redirect(flow->exit_ifindex, 0);
+}

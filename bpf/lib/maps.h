@@ -1,0 +1,154 @@
+/* Every map of the datapath and the load-time configuration. User space opens them by these names (loader/datapath.cpp).
+ * max_entries marked "set at load" depend on --max-flows. */
+#pragma once
+
+#include "bpf/abi/config.h"
+#include "bpf/abi/endpoint.h"
+#include "bpf/abi/flow.h"
+#include "bpf/abi/service.h"
+#include "bpf/abi/verdict.h"
+#include "bpf/lib/compat.h"
+
+const volatile struct fnet_config cfg;
+
+/* Not preallocated: an idle node pays for the buckets only. Two entries per flow. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 2); /* set at load */
+    __type(key, struct fnet_flow_key);
+    __type(value, struct fnet_flow);
+} flows SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1); /* set at load */
+    __type(key, __u32);
+    __type(value, struct fnet_flow_slot);
+} flow_slots SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_STACK);
+    __uint(max_entries, 1); /* set at load */
+    __type(value, __u32);
+} free_slots SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct fnet_flow_table);
+} flow_table SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 16384);
+    __type(key, __u32);
+    __type(value, struct fnet_endpoint);
+} endpoints SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 65536);
+    __type(key, struct fnet_address_key);
+    __type(value, struct fnet_address);
+} addresses SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 4096);
+    __type(key, __u32);
+    __type(value, struct fnet_device);
+} devices SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 8192);
+    __type(key, struct fnet_subnet_key);
+    __type(value, __u32);
+} subnets SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 262144);
+    __type(key, struct fnet_service_key);
+    __type(value, struct fnet_service);
+} services SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 131072);
+    __type(key, __u32);
+    __type(value, struct fnet_service_stats);
+} service_stats SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, FNET_FILTER_COUNT * FNET_FILTER_WORDS);
+    __type(key, __u32);
+    __type(value, __u64);
+} filters SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, FNET_VERDICT_SLOTS);
+    __type(key, __u32);
+    __type(value, struct fnet_verdict_count);
+} verdicts SEC(".maps");
+
+/* What the purge program is asked and answers; used by one process at a time, under the node's lock. */
+struct fnet_purge {
+    __u32 endpoint_ifindex; /* remove flows of this endpoint, or */
+    __u32 service;          /* of this published port */
+    __u32 cursor;           /* first slot to look at; moved on by the program */
+    __u32 removed;          /* sum */
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct fnet_purge);
+} purge SEC(".maps");
+
+struct fnet_collector {
+    struct bpf_timer timer;
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct fnet_collector);
+} collector SEC(".maps");
+
+/* Work space that would not fit the 512 bytes of stack. All users run with bottom halves off, so it is never shared. */
+struct fnet_scratch {
+    struct fnet_flow_key original_key;
+    struct fnet_flow_key reply_key;
+    struct fnet_flow original;
+    struct fnet_flow reply;
+    struct bpf_fib_lookup route; /* of exit_lookup(), also used without a new flow */
+    struct fnet_flow_key victim; /* of flow_remove() */
+    struct fnet_flow_key victim_partner;
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct fnet_scratch);
+} scratch SEC(".maps");
+
+/* The one instance of a single-entry array; never NULL, but the verifier wants it said. */
+#define map_single(map) ({ __u32 map_zero = 0; bpf_map_lookup_elem(&(map), &map_zero); })
+
+FNET_INLINE int filter_has(__u32 region, __u16 bit)
+{
+    __u32 index = region * FNET_FILTER_WORDS + bit / 64;
+    __u64 *word = bpf_map_lookup_elem(&filters, &index);
+    return word && (*word >> (bit % 64)) & 1;
+}

@@ -1,0 +1,98 @@
+/* The rewrite of a packet by a flow entry, and the differences that make it cheap. Pure: no lookups, no decisions. */
+#pragma once
+
+#include "bpf/lib/packet.h"
+
+FNET_INLINE __u32 csum_fold32(__u64 sum)
+{
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    return (__u32)sum;
+}
+
+FNET_INLINE __u16 csum_fold16(__u32 sum)
+{
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (__u16)sum;
+}
+
+/* Ones' complement difference between the tuple of @key and what @flow makes of it (RFC 1624 eqn. 3: ~m + m'). */
+FNET_INLINE void nat_set_differences(const struct fnet_flow_key *key, struct fnet_flow *flow)
+{
+    __u64 sum = 0;
+
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        sum += (__u32)~key->src.words[i];
+        sum += (__u32)~key->dst.words[i];
+        sum += flow->new_src.words[i];
+        sum += flow->new_dst.words[i];
+    }
+    /* Where nothing changed the terms cancel to a multiple of 2^32-1: zero in ones' complement, kept as a true 0 so that
+     * the packet path can tell that there is nothing to do. */
+    flow->address_diff = address_equal(&key->src, &flow->new_src) && address_equal(&key->dst, &flow->new_dst) ? 0 : csum_fold32(sum);
+    sum = (__u16)~key->src_port + (__u64)(__u16)~key->dst_port + flow->new_src_port + flow->new_dst_port;
+    flow->port_diff = key->src_port == flow->new_src_port && key->dst_port == flow->new_dst_port ? 0 : (__u32)sum;
+}
+
+/* Rewrites addresses, ports, TTL, MACs and checksums. 0, or -1: a helper refused (the packet is then not whole). */
+FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, const struct fnet_flow *flow)
+{
+    __u32 l4 = packet->l4_offset;
+    void *data, *data_end;
+    struct ethhdr *eth;
+    __be16 *ports;
+
+    /* The L4 checksum needs the helper, which knows CHECKSUM_PARTIAL and COMPLETE; and comes first, because it
+     * invalidates the packet pointers. ICMPv4 has no pseudo-header. */
+    if (packet->csum_offset) {
+        __u64 flags = packet->key.protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+        if (flow->address_diff && packet->key.protocol != IPPROTO_ICMP) {
+            __u64 ipv6 = packet->is_ipv6 && cfg.csum_ipv6 ? FNET_CSUM_IPV6 : 0;
+            if (bpf_l4_csum_replace(skb, l4 + packet->csum_offset, 0, flow->address_diff, flags | ipv6 | BPF_F_PSEUDO_HDR))
+                return -1;
+        }
+        if (flow->port_diff && bpf_l4_csum_replace(skb, l4 + packet->csum_offset, 0, flow->port_diff, flags))
+            return -1;
+    }
+    data = (void *)(long)skb->data;
+    data_end = (void *)(long)skb->data_end;
+    eth = data;
+    if (data + ETH_HLEN + sizeof(struct ipv6hdr) > data_end && (packet->is_ipv6 || data + ETH_HLEN + sizeof(struct iphdr) > data_end))
+        return -1;
+    __builtin_memcpy(eth->h_dest, flow->exit_dst_mac, ETH_ALEN);
+    __builtin_memcpy(eth->h_source, flow->exit_src_mac, ETH_ALEN);
+    if (packet->is_ipv6) {
+        struct ipv6hdr *ip = data + ETH_HLEN;
+        if ((void *)(ip + 1) > data_end)
+            return -1;
+        __builtin_memcpy(&ip->saddr, &flow->new_src, 16);
+        __builtin_memcpy(&ip->daddr, &flow->new_dst, 16);
+        ip->hop_limit--;
+    } else {
+        struct iphdr *ip = data + ETH_HLEN;
+        if ((void *)(ip + 1) > data_end)
+            return -1;
+        /* TTL is the first byte of its 16-bit word: one less there is ~0x0100 in wire order. */
+        __u64 sum = (__u64)(__u16)~ip->check + flow->address_diff + bpf_htons(0xfeff);
+        ip->check = ~csum_fold16(csum_fold32(sum));
+        ip->saddr = flow->new_src.words[3];
+        ip->daddr = flow->new_dst.words[3];
+        ip->ttl--;
+    }
+    if (!flow->port_diff)
+        return 0;
+    if (l4 > ETH_HLEN + 60) /* for the verifier */
+        return -1;
+    ports = data + l4;
+    if ((void *)(ports + 4) > data_end)
+        return -1;
+    if (packet->key.protocol == IPPROTO_ICMP || packet->key.protocol == IPPROTO_ICMPV6) {
+        ports[2] = flow->new_src_port | flow->new_dst_port; /* one of them is zero */
+    } else {
+        ports[0] = flow->new_src_port;
+        ports[1] = flow->new_dst_port;
+    }
+    return 0;
+}

@@ -1,0 +1,206 @@
+/* From bytes to a tuple. Everything is checked against the frame's real length before it is believed; a header that
+ * lies about itself is MALFORMED and never rewritten. Reads only. */
+#pragma once
+
+#include "bpf/abi/flow.h"
+#include "bpf/lib/compat.h"
+
+#define FNET_TCP_FIN 0x01
+#define FNET_TCP_SYN 0x02
+#define FNET_TCP_RST 0x04
+#define FNET_TCP_ACK 0x10
+
+enum packet_kind {
+    PACKET_TUPLE,       /* TCP, UDP, SCTP or ICMP echo: the key is complete */
+    PACKET_ICMP_OTHER,  /* ICMP(v6) that is not echo; addresses and protocol are valid */
+    PACKET_FRAGMENT,    /* addresses and protocol are valid */
+    PACKET_OTHER_L4,    /* IP with another protocol or an extension header; addresses are valid */
+    PACKET_ARP,
+    PACKET_NOT_IP,
+    PACKET_MALFORMED,
+};
+
+struct packet {
+    struct fnet_flow_key key; /* ifindex is 0: the hook sets its own */
+    __u32 l4_offset;          /* bytes from the start of the frame */
+    __u32 l3_length;          /* bytes of the IP packet by its own header */
+    __u8 kind;                /* enum packet_kind */
+    __u8 is_ipv6;
+    __u8 ttl;
+    __u8 tcp_flags;
+    __u8 icmp_type;
+    __u8 csum_offset;         /* of the L4 checksum from l4_offset; 0 = no checksum of ours */
+    __u8 gateway_bound;       /* destination MAC is the gateway's */
+    __u8 multicast;           /* destination MAC is multicast or broadcast */
+};
+
+#define PACKET_PULL (ETH_HLEN + 60 + 20) /* the longest headers that are looked at */
+
+FNET_INLINE void address_from_v4(struct fnet_addr *addr, __be32 v4)
+{
+    addr->quads[0] = 0;
+    addr->words[2] = bpf_htonl(0xffff);
+    addr->words[3] = v4;
+}
+
+FNET_INLINE void address_from_v6(struct fnet_addr *addr, const struct in6_addr *v6)
+{
+    addr->words[0] = v6->s6_addr32[0];
+    addr->words[1] = v6->s6_addr32[1];
+    addr->words[2] = v6->s6_addr32[2];
+    addr->words[3] = v6->s6_addr32[3];
+}
+
+FNET_INLINE int address_equal(const struct fnet_addr *a, const struct fnet_addr *b)
+{
+    return a->quads[0] == b->quads[0] && a->quads[1] == b->quads[1];
+}
+
+/* All zero bytes: "none" in a map, `::` on the wire. */
+FNET_INLINE int address_none(const struct fnet_addr *a)
+{
+    return (a->quads[0] | a->quads[1]) == 0;
+}
+
+FNET_INLINE int mac_equal(const __u8 *a, const __u8 *b)
+{
+    return ((__u32)(a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5])) == 0;
+}
+
+/* Loopback and "this network" never travel (RFC 1122 3.2.1.3); from a wire or a container they are forged. */
+FNET_INLINE int v4_never_on_wire(__be32 v4)
+{
+    __u8 first = (__u8)(bpf_ntohl(v4) >> 24);
+    return first == 127;
+}
+
+FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end, __u32 l4_length)
+{
+    struct fnet_flow_key *key = &packet->key;
+
+    switch (key->protocol) {
+    case IPPROTO_TCP: {
+        struct tcphdr *tcp = l4;
+        if ((void *)(tcp + 1) > data_end || tcp->doff < 5 || tcp->doff * 4U > l4_length)
+            return PACKET_MALFORMED;
+        key->src_port = tcp->source;
+        key->dst_port = tcp->dest;
+        packet->tcp_flags = ((__u8 *)tcp)[13];
+        packet->csum_offset = offsetof(struct tcphdr, check);
+        return PACKET_TUPLE;
+    }
+    case IPPROTO_UDP: {
+        struct udphdr *udp = l4;
+        if ((void *)(udp + 1) > data_end || bpf_ntohs(udp->len) < sizeof(*udp) || bpf_ntohs(udp->len) > l4_length)
+            return PACKET_MALFORMED;
+        key->src_port = udp->source;
+        key->dst_port = udp->dest;
+        packet->csum_offset = offsetof(struct udphdr, check);
+        return PACKET_TUPLE;
+    }
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6: {
+        /* The fields used here lie at the same place in both (RFC 792, RFC 4443). */
+        struct icmp_header *icmp = l4;
+        __u8 request = packet->is_ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO;
+        __u8 reply = packet->is_ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY;
+        if ((key->protocol == IPPROTO_ICMPV6) != packet->is_ipv6)
+            return PACKET_OTHER_L4;
+        if ((void *)(icmp + 1) > data_end || l4_length < sizeof(*icmp))
+            return PACKET_MALFORMED;
+        packet->icmp_type = icmp->type;
+        packet->csum_offset = offsetof(struct icmp_header, checksum);
+        if (icmp->type == request)
+            key->src_port = icmp->id;
+        else if (icmp->type == reply)
+            key->dst_port = icmp->id;
+        else
+            return PACKET_ICMP_OTHER;
+        return PACKET_TUPLE;
+    }
+    default:
+        return PACKET_OTHER_L4;
+    }
+}
+
+FNET_INLINE int packet_parse_ipv4(struct __sk_buff *skb, struct packet *packet, void *data, void *data_end)
+{
+    struct iphdr *ip = data + ETH_HLEN;
+    __u32 header, total;
+
+    if ((void *)(ip + 1) > data_end)
+        return PACKET_MALFORMED;
+    header = ip->ihl * 4U;
+    total = bpf_ntohs(ip->tot_len);
+    if (total == 0 && skb->gso_size) /* IPv4 BIG TCP, 6.3: longer than the field can say */
+        total = skb->len - ETH_HLEN;
+    if (ip->version != 4 || header < sizeof(*ip) || total < header || total > skb->len - ETH_HLEN)
+        return PACKET_MALFORMED;
+    packet->l3_length = total;
+    packet->l4_offset = ETH_HLEN + header;
+    packet->ttl = ip->ttl;
+    packet->key.protocol = ip->protocol;
+    address_from_v4(&packet->key.src, ip->saddr);
+    address_from_v4(&packet->key.dst, ip->daddr);
+    if (v4_never_on_wire(ip->saddr) || v4_never_on_wire(ip->daddr))
+        return PACKET_MALFORMED;
+    if (ip->frag_off & bpf_htons(0x3fff)) /* more fragments, or an offset */
+        return PACKET_FRAGMENT;
+    return packet_parse_l4(packet, (void *)ip + header, data_end, total - header);
+}
+
+FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, void *data, void *data_end)
+{
+    struct ipv6hdr *ip = data + ETH_HLEN;
+    __u32 payload;
+
+    if ((void *)(ip + 1) > data_end)
+        return PACKET_MALFORMED;
+    payload = bpf_ntohs(ip->payload_len);
+    if (payload == 0 && skb->gso_size) /* BIG TCP */
+        payload = skb->len - ETH_HLEN - sizeof(*ip);
+    if (ip->version != 6 || payload + sizeof(*ip) > skb->len - ETH_HLEN)
+        return PACKET_MALFORMED;
+    packet->is_ipv6 = 1;
+    packet->l3_length = payload + sizeof(*ip);
+    packet->l4_offset = ETH_HLEN + sizeof(*ip);
+    packet->ttl = ip->hop_limit;
+    packet->key.protocol = ip->nexthdr;
+    address_from_v6(&packet->key.src, &ip->saddr);
+    address_from_v6(&packet->key.dst, &ip->daddr);
+    /* ::1 and v4-mapped addresses never travel (RFC 4291 2.5.3, RFC 4942 2.2); the latter would also alias our IPv4 keys. */
+    if (packet->key.src.quads[0] == 0 && packet->key.src.quads[1] != 0)
+        return PACKET_MALFORMED;
+    if (packet->key.dst.quads[0] == 0)
+        return PACKET_MALFORMED;
+    if (ip->nexthdr == IPPROTO_FRAGMENT)
+        return PACKET_FRAGMENT;
+    return packet_parse_l4(packet, (void *)(ip + 1), data_end, payload);
+}
+
+/* Fills @packet, which the caller has not touched; returns its kind too. */
+FNET_INLINE int packet_parse(struct __sk_buff *skb, struct packet *packet, const volatile __u8 *gateway_mac)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct ethhdr *eth;
+
+    __builtin_memset(packet, 0, sizeof(*packet));
+    /* Headers are in the linear part as a rule. Where the head is shorter than any header we read, yet not all of
+     * the frame (a driver that puts headers in fragments), pull; the checks below decide on what is there then. */
+    if (unlikely(data + PACKET_PULL > data_end && data + skb->len > data_end)) {
+        __u32 want = skb->len < PACKET_PULL ? skb->len : PACKET_PULL;
+        bpf_skb_pull_data(skb, want);
+        data = (void *)(long)skb->data;
+        data_end = (void *)(long)skb->data_end;
+    }
+    eth = data;
+    if ((void *)(eth + 1) > data_end)
+        return packet->kind = PACKET_MALFORMED;
+    packet->multicast = eth->h_dest[0] & 1;
+    packet->gateway_bound = mac_equal(eth->h_dest, (const __u8 *)gateway_mac);
+    if (eth->h_proto == bpf_htons(ETH_P_IP))
+        return packet->kind = packet_parse_ipv4(skb, packet, data, data_end);
+    if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+        return packet->kind = packet_parse_ipv6(skb, packet, data, data_end);
+    return packet->kind = eth->h_proto == bpf_htons(ETH_P_ARP) ? PACKET_ARP : PACKET_NOT_IP;
+}

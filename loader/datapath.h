@@ -1,0 +1,122 @@
+// The face of the loader: the fastnet BPF programs and maps of one node, pinned under one bpffs directory.
+// Owns kernel objects; knows nothing of networks, names, Docker or policy. Everything is pinned, so the datapath
+// outlives this process; opening it again costs a few system calls and no verification.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "bpf/abi/config.h"
+#include "bpf/abi/endpoint.h"
+#include "bpf/abi/flow.h"
+#include "bpf/abi/service.h"
+#include "bpf/abi/verdict.h"
+#include "loader/base/net_types.h"
+#include "loader/base/result.h"
+#include "loader/features.h"
+#include "loader/typed_map.h"
+
+namespace fastnet {
+
+/// What is baked into the programs at load time.
+struct DatapathConfig {
+    std::uint32_t max_flows = 262144;
+    PortRange masquerade{Port{16384}, Port{32767}};
+    MacAddress gateway_mac;
+    std::uint64_t netns_cookie = 0;
+    std::uint64_t tcp_established_s = 7440;
+    std::uint64_t tcp_transitory_s = 240;
+    std::uint64_t udp_s = 300;
+    std::uint64_t udp_unreplied_s = 120;
+    std::uint64_t icmp_s = 60;
+};
+
+enum class Hook { kUplinkIngress, kContainerIngress, kContainerEgress, kBind4, kBind6 };
+
+struct AttachedHook {
+    std::string name;    ///< e.g. "tcx ingress tc_uplink"
+    int ifindex = 0;     ///< 0 for cgroup hooks
+    std::uint32_t link_id = 0;  ///< 0 for clsact filters
+};
+
+struct MapUsage {
+    std::string name;
+    std::uint64_t entries = 0;
+    std::uint64_t max_entries = 0;
+    std::uint64_t memory_bytes = 0;  ///< as the kernel accounts it (fdinfo memlock)
+};
+
+class Datapath {
+public:
+    /// Layout: <pin_dir>/{maps,progs,links}/... ; @p pin_dir must be on a bpffs and may not exist yet.
+    static bool is_loaded(const std::filesystem::path& pin_dir);
+    /// Loads, verifies and pins programs and maps and arms the collector. On failure nothing stays pinned.
+    static Result<Datapath> load(const std::filesystem::path& pin_dir, const DatapathConfig& config, const Features& features);
+    /// Opens what load() pinned. not_found if nothing is there; failed if it has another ABI version.
+    static Result<Datapath> open(const std::filesystem::path& pin_dir);
+    /// Loads the programs anew with the maps that are pinned, and replaces every attached program atomically, link by
+    /// link; on failure the old programs stay. max_flows cannot change this way.
+    Status replace_programs(const DatapathConfig& config, const Features& features);
+    /// Changes with every build whose programs differ; store it to know when to replace.
+    static std::string build_id();
+
+    /// Attaches the programs of an uplink / an endpoint's host-side veth in the current netns. Repeating is harmless.
+    Status attach_uplink(int ifindex);
+    Status attach_endpoint(int ifindex);
+    /// Removes the pins and with them the links (or the clsact filters). Unknown ifindex is no error: the device may be
+    /// gone and its links with it.
+    Status detach_device(int ifindex);
+    /// bind4/bind6 hooks at a cgroup v2 directory.
+    Status attach_cgroup(const std::filesystem::path& cgroup);
+    bool cgroup_attached() const;
+    std::vector<AttachedHook> attached() const;
+
+    /// Flows of an endpoint (by host veth ifindex) or of a service: both directions removed, slots freed, totals kept.
+    /// Returns how many flows went.
+    Result<std::uint64_t> purge_endpoint_flows(std::uint32_t endpoint_ifindex) const;
+    Result<std::uint64_t> purge_service_flows(std::uint32_t service_id) const;
+
+    /// Sets or clears published ports in the uplink's pre-filter. The caller (who knows all services) clears only
+    /// ports that no other service has.
+    Status set_port_filter(Protocol protocol, PortRange ports, bool on) const;
+    Status set_subnet_filter(const IpPrefix& subnet, bool on) const;
+
+    Result<std::vector<MapUsage>> map_usage() const;
+    /// Sum over CPUs, indexed by enum fnet_verdict.
+    Result<std::vector<fnet_verdict_count>> verdict_counts() const;
+    Result<fnet_flow_table> flow_table() const;
+
+    const Map<std::uint32_t, fnet_endpoint>& endpoints() const { return endpoints_; }
+    const Map<fnet_address_key, fnet_address>& addresses() const { return addresses_; }
+    const Map<std::uint32_t, fnet_device>& devices() const { return devices_; }
+    const Map<fnet_subnet_key, std::uint32_t>& subnets() const { return subnets_; }
+    const Map<fnet_service_key, fnet_service>& services() const { return services_; }
+    const Map<std::uint32_t, fnet_service_stats>& service_stats() const { return service_stats_; }
+    const Map<fnet_flow_key, fnet_flow>& flows() const { return flows_; }
+
+    /// Removes every pin of this datapath (links first, so hooks detach before maps go) and the clsact filters on
+    /// @p ifindexes. Works on a half-loaded or foreign-version directory too; goes on after errors and reports all.
+    static Status unload(const std::filesystem::path& pin_dir, const std::vector<int>& ifindexes);
+
+private:
+    Datapath() = default;
+    Status open_maps();
+    Status attach_device(int ifindex, Hook hook);
+    Status purge(std::uint32_t endpoint_ifindex, std::uint32_t service_id, std::uint64_t& removed) const;
+
+    std::filesystem::path pin_dir_;
+    bool tcx_ = false;
+    Map<std::uint32_t, fnet_endpoint> endpoints_;
+    Map<fnet_address_key, fnet_address> addresses_;
+    Map<std::uint32_t, fnet_device> devices_;
+    Map<fnet_subnet_key, std::uint32_t> subnets_;
+    Map<fnet_service_key, fnet_service> services_;
+    Map<std::uint32_t, fnet_service_stats> service_stats_;
+    Map<fnet_flow_key, fnet_flow> flows_;
+    Map<std::uint32_t, fnet_flow_slot> flow_slots_;
+    Map<std::uint32_t, std::uint64_t> filters_;
+};
+
+}  // namespace fastnet
