@@ -1,0 +1,97 @@
+#include "loader/attachment.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <unistd.h>
+
+namespace fastnet {
+namespace {
+
+// From the UAPI of 6.6; Debian 12's headers are of 6.1.
+constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
+constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);
+
+// Fixed, so that attaching again replaces instead of adding ("fn").
+constexpr __u32 kFilterHandle = 0x666e;
+constexpr __u32 kFilterPriority = 0x666e;
+
+bpf_attach_type tcx_type(Direction direction) { return direction == Direction::kIngress ? kTcxIngress : kTcxEgress; }
+
+std::string device_name(int ifindex) {
+    char name[IF_NAMESIZE] = {};
+    return if_indextoname(static_cast<unsigned>(ifindex), name) != nullptr ? name : "ifindex " + std::to_string(ifindex);
+}
+
+std::string side(Direction direction) { return direction == Direction::kIngress ? "ingress" : "egress"; }
+
+bpf_tc_hook tc_hook(int ifindex, Direction direction) {
+    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = direction == Direction::kIngress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
+    return hook;
+}
+
+Status pin_link(const UniqueFd& link, const std::filesystem::path& pin) {
+    if (bpf_obj_pin(link.get(), pin.c_str()) != 0) return sys_error(errno, "pin link " + pin.string());
+    return ok();
+}
+
+// libbpf tells the user about what we handle (a filter that is not there, a qdisc that is): keep it quiet meanwhile.
+class QuietLibbpf {
+public:
+    QuietLibbpf() : previous_{libbpf_set_print(nullptr)} {}
+    ~QuietLibbpf() { libbpf_set_print(previous_); }
+    QuietLibbpf(const QuietLibbpf&) = delete;
+    QuietLibbpf& operator=(const QuietLibbpf&) = delete;
+
+private:
+    libbpf_print_fn_t previous_;
+};
+
+}  // namespace
+
+Status attach_tcx(int program_fd, int ifindex, Direction direction, const std::filesystem::path& pin) {
+    if (std::filesystem::exists(pin)) return update_link(pin, program_fd);
+    // libbpf 1.1 knows no tcx; its generic branch passes what we need: our place is the end of the list.
+    UniqueFd link{bpf_link_create(program_fd, ifindex, tcx_type(direction), nullptr)};
+    if (!link) return sys_error(errno, "attach to tcx " + side(direction) + " of " + device_name(ifindex));
+    return pin_link(link, pin);
+}
+
+Status attach_clsact(int program_fd, int ifindex, Direction direction) {
+    const QuietLibbpf quiet;
+    bpf_tc_hook hook = tc_hook(ifindex, direction);
+    if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST)
+        return sys_error(error, "add clsact qdisc to " + device_name(ifindex));
+    LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = program_fd, .flags = BPF_TC_F_REPLACE, .handle = kFilterHandle, .priority = kFilterPriority);
+    if (const int error = bpf_tc_attach(&hook, &options); error != 0)
+        return sys_error(error, "attach to clsact " + side(direction) + " of " + device_name(ifindex));
+    return ok();
+}
+
+Status detach_clsact(int ifindex, Direction direction) {
+    const QuietLibbpf quiet;
+    bpf_tc_hook hook = tc_hook(ifindex, direction);
+    LIBBPF_OPTS(bpf_tc_opts, options, .handle = kFilterHandle, .priority = kFilterPriority);
+    if (const int error = bpf_tc_detach(&hook, &options); error != 0 && error != -ENOENT && error != -ENODEV && error != -EINVAL)
+        return sys_error(error, "detach from clsact " + side(direction) + " of " + device_name(ifindex));
+    return ok();
+}
+
+Status attach_cgroup_link(int program_fd, const std::filesystem::path& cgroup, int attach_type, const std::filesystem::path& pin) {
+    if (std::filesystem::exists(pin)) return update_link(pin, program_fd);
+    const UniqueFd directory{open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (!directory) return sys_error(errno, "open cgroup " + cgroup.string());
+    UniqueFd link{bpf_link_create(program_fd, directory.get(), static_cast<bpf_attach_type>(attach_type), nullptr)};
+    if (!link) return sys_error(errno, "attach to cgroup " + cgroup.string());
+    return pin_link(link, pin);
+}
+
+Status update_link(const std::filesystem::path& pin, int program_fd) {
+    const UniqueFd link{bpf_obj_get(pin.c_str())};
+    if (!link) return sys_error(errno, "open link " + pin.string());
+    if (bpf_link_update(link.get(), program_fd, nullptr) == 0) return ok();
+    return sys_error(errno, "replace the program of " + pin.string());
+}
+
+}  // namespace fastnet

@@ -1,0 +1,514 @@
+#include "loader/datapath.h"
+
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <memory>
+
+#include "datapath.skel.h"
+#include "loader/attachment.h"
+
+namespace fastnet {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Skeleton = Handle<datapath, datapath__destroy>;
+
+constexpr const char* kUplink = "tc_uplink";
+constexpr const char* kContainer = "tc_container";
+constexpr const char* kDeliver = "tc_deliver";
+constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kExitLifetimeNs = kSecond;  // a changed next hop is followed within this and one packet
+
+/// Matches struct fnet_purge of bpf/lib/maps.h, which only BPF and this file know.
+struct PurgeRequest {
+    std::uint32_t endpoint_ifindex;
+    std::uint32_t service;
+    std::uint32_t cursor;
+    std::uint32_t removed;
+};
+
+fnet_config to_abi(const DatapathConfig& config, const Features& features) {
+    fnet_config abi{};
+    abi.netns_cookie = config.netns_cookie;
+    abi.tcp_established_ns = config.tcp_established_s * kSecond;
+    abi.tcp_transitory_ns = config.tcp_transitory_s * kSecond;
+    abi.udp_ns = config.udp_s * kSecond;
+    abi.udp_unreplied_ns = config.udp_unreplied_s * kSecond;
+    abi.icmp_ns = config.icmp_s * kSecond;
+    abi.exit_ns = kExitLifetimeNs;
+    abi.max_flows = config.max_flows;
+    abi.masquerade_first = config.masquerade.first.value();
+    abi.masquerade_last = config.masquerade.last.value();
+    std::copy(config.gateway_mac.bytes().begin(), config.gateway_mac.bytes().end(), abi.gateway_mac);
+    abi.csum_ipv6 = features.csum_ipv6 ? 1 : 0;
+    return abi;
+}
+
+/// libbpf's own words about a failed load, kept for the error message instead of going to stderr.
+std::string& libbpf_log() {
+    thread_local std::string log;
+    return log;
+}
+
+int collect_log(libbpf_print_level level, const char* format, va_list arguments) {
+    if (level == LIBBPF_DEBUG) return 0;
+    std::array<char, 1024> line{};
+    const int length = std::vsnprintf(line.data(), line.size(), format, arguments);
+    std::string& log = libbpf_log();
+    if (log.size() < 8192) log += line.data();
+    return length;
+}
+
+class LibbpfLog {
+public:
+    LibbpfLog() : previous_{libbpf_set_print(collect_log)} { libbpf_log().clear(); }
+    ~LibbpfLog() { libbpf_set_print(previous_); }
+    LibbpfLog(const LibbpfLog&) = delete;
+    LibbpfLog& operator=(const LibbpfLog&) = delete;
+    /// The line that names the failing program or map, without libbpf's prefix.
+    static std::string reason() {
+        const std::string& log = libbpf_log();
+        const std::size_t at = log.find("libbpf: ");
+        if (at == std::string::npos) return {};
+        const std::size_t start = at + 8;
+        return log.substr(start, log.find('\n', start) - start);
+    }
+
+private:
+    libbpf_print_fn_t previous_;
+};
+
+/// Opens the object, with its configuration set; maps and programs are not created yet.
+Result<Skeleton> open_object(const DatapathConfig& config, const Features& features) {
+    Skeleton skeleton{datapath__open()};
+    if (!skeleton) return sys_error(errno, "open the BPF object");
+    // The only const volatile object of the programs; the skeleton declares its type from BTF.
+    const fnet_config abi = to_abi(config, features);
+    static_assert(sizeof skeleton->rodata->cfg == sizeof abi);
+    std::memcpy(&skeleton->rodata->cfg, &abi, sizeof abi);
+    bpf_map__set_max_entries(skeleton->maps.flows, 2 * config.max_flows);
+    bpf_map__set_max_entries(skeleton->maps.flow_slots, config.max_flows);
+    bpf_map__set_max_entries(skeleton->maps.free_slots, config.max_flows);
+    return skeleton;
+}
+
+Status load_object(Skeleton& skeleton) {
+    const LibbpfLog log;
+    const int error = datapath__load(skeleton.get());
+    if (error == 0) return ok();
+    const std::string reason = LibbpfLog::reason();
+    return sys_error(error, "load the BPF programs" + (reason.empty() ? "" : " (" + reason + ")"))
+        .with_hint(error == -EPERM ? "run as root, or with CAP_BPF and CAP_NET_ADMIN" : "fastnet needs Linux 6.1 or later; see `fastnet doctor`");
+}
+
+bool is_internal(const bpf_map* map) { return bpf_map__is_internal(map); }
+
+Status make_directory(const fs::path& path) {
+    std::error_code error;
+    fs::create_directories(path, error);
+    if (error) return sys_error(error.value(), "create " + path.string());
+    return ok();
+}
+
+Status pin_programs(const Skeleton& skeleton, const fs::path& directory) {
+    CHECK_OK(make_directory(directory));
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, skeleton->obj) {
+        const fs::path pin = directory / bpf_program__name(program);
+        (void)unlink(pin.c_str());  // left by an interrupted replacement
+        if (bpf_obj_pin(bpf_program__fd(program), pin.c_str()) != 0) return sys_error(errno, "pin program " + pin.string());
+    }
+    return ok();
+}
+
+Status pin_maps(const Skeleton& skeleton, const fs::path& directory) {
+    CHECK_OK(make_directory(directory));
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, skeleton->obj) {
+        if (is_internal(map)) continue;
+        const fs::path pin = directory / bpf_map__name(map);
+        if (bpf_obj_pin(bpf_map__fd(map), pin.c_str()) != 0) return sys_error(errno, "pin map " + pin.string());
+    }
+    return ok();
+}
+
+Result<UniqueFd> open_program(const fs::path& pin) {
+    UniqueFd fd{bpf_obj_get(pin.c_str())};
+    if (!fd) return sys_error(errno, "open program " + pin.string());
+    return fd;
+}
+
+/// Runs a maintenance program once and returns its value.
+Result<int> run_program(const fs::path& pin) {
+    const UniqueFd program = TRY(open_program(pin));
+    std::array<unsigned char, 64> frame{};  // the kernel wants at least an Ethernet header; the programs read none of it
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = static_cast<__u32>(frame.size()));
+    if (bpf_prog_test_run_opts(program.get(), &options) != 0) return sys_error(errno, "run program " + pin.string());
+    return static_cast<int>(options.retval);
+}
+
+Status arm_collector(const fs::path& programs) {
+    const int step = TRY(run_program(programs / "collector_arm"));
+    if (step != 0) return failed("start the flow collector: the kernel refused the timer (step " + std::to_string(step) + ")");
+    return ok();
+}
+
+/// Detaches now: dropping the last reference alone would do it later, from a work queue.
+void remove_link(const fs::path& pin) {
+    if (const UniqueFd link{bpf_obj_get(pin.c_str())}; link) (void)bpf_link_detach(link.get());
+    (void)unlink(pin.c_str());
+}
+
+std::vector<fs::path> entries_of(const fs::path& directory) {
+    std::vector<fs::path> paths;
+    std::error_code error;
+    for (fs::directory_iterator entry{directory, error}, end; !error && entry != end; entry.increment(error)) paths.push_back(entry->path());
+    std::sort(paths.begin(), paths.end());
+    return paths;
+}
+
+Status remove_directory(const fs::path& directory) {
+    for (const fs::path& entry : entries_of(directory)) {
+        if (fs::is_directory(entry)) {
+            CHECK_OK(remove_directory(entry));
+        } else if (unlink(entry.c_str()) != 0 && errno != ENOENT) {
+            return sys_error(errno, "remove " + entry.string());
+        }
+    }
+    if (rmdir(directory.c_str()) != 0 && errno != ENOENT) return sys_error(errno, "remove " + directory.string());
+    return ok();
+}
+
+fs::path link_pin(const fs::path& pin_dir, int ifindex, const char* program) {
+    return pin_dir / "links" / (std::to_string(ifindex) + "-" + program);
+}
+
+Direction direction_of(const std::string& program) { return program == kDeliver ? Direction::kEgress : Direction::kIngress; }
+
+std::uint64_t memory_of(int fd) {
+    std::ifstream info{"/proc/self/fdinfo/" + std::to_string(fd)};
+    std::string name;
+    std::uint64_t value = 0;
+    while (info >> name) {
+        if (name == "memlock:" && info >> value) return value;
+        info.ignore(256, '\n');
+    }
+    return 0;
+}
+
+std::uint64_t count_keys(int fd, __u32 key_size) {
+    std::vector<unsigned char> key(key_size), next(key_size);
+    std::uint64_t count = 0;
+    bool first = true;
+    while (bpf_map_get_next_key(fd, first ? nullptr : key.data(), next.data()) == 0) {
+        ++count;
+        key.swap(next);
+        first = false;
+    }
+    return count;
+}
+
+std::uint32_t first_bits(const IpAddress& address) {
+    return static_cast<std::uint32_t>(address.wire()[0]) << 8U | address.wire()[1];
+}
+
+}  // namespace
+
+bool Datapath::is_loaded(const fs::path& pin_dir) { return fs::exists(pin_dir / "maps" / "flows"); }
+
+std::string Datapath::build_id() {
+    std::size_t size = 0;
+    const auto* bytes = static_cast<const unsigned char*>(datapath__elf_bytes(&size));
+    std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+    for (std::size_t i = 0; i < size; ++i) hash = (hash ^ bytes[i]) * 0x100000001b3;
+    std::array<char, 17> text{};
+    (void)std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(hash));
+    return text.data();
+}
+
+Result<Datapath> Datapath::load(const fs::path& pin_dir, const DatapathConfig& config, const Features& features) {
+    // Everything is built beside its place and renamed into it: the directory is there whole, or not.
+    const fs::path building = pin_dir.string() + ".new";
+    CHECK_OK(remove_directory(building));
+    const auto build = [&]() -> Status {
+        Skeleton skeleton = TRY(open_object(config, features));
+        CHECK_OK(load_object(skeleton));
+        CHECK_OK(make_directory(building / "links"));
+        CHECK_OK(pin_programs(skeleton, building / "progs"));
+        CHECK_OK(pin_maps(skeleton, building / "maps"));
+        CHECK_OK(arm_collector(building / "progs"));
+        if (rename(building.c_str(), pin_dir.c_str()) != 0) return sys_error(errno, "rename " + building.string());
+        return ok();
+    };
+    if (Status status = build(); !status) {
+        (void)remove_directory(building);
+        return std::move(status).error();
+    }
+    return open(pin_dir);
+}
+
+Result<Datapath> Datapath::open(const fs::path& pin_dir) {
+    if (!is_loaded(pin_dir)) return not_found("open the datapath: nothing is pinned at " + pin_dir.string(), "run `fastnet attach --mode bridge` to prepare the node");
+    Datapath datapath;
+    datapath.pin_dir_ = pin_dir;
+    CHECK_OK(datapath.open_maps());
+    datapath.tcx_ = TRY(probe_features()).tcx;
+    return datapath;
+}
+
+Status Datapath::open_maps() {
+    const auto path = [&](const char* name) { return (pin_dir_ / "maps" / name).string(); };
+    endpoints_ = TRY(decltype(endpoints_)::open(path("endpoints"), "endpoints"));
+    addresses_ = TRY(decltype(addresses_)::open(path("addresses"), "addresses"));
+    devices_ = TRY(decltype(devices_)::open(path("devices"), "devices"));
+    subnets_ = TRY(decltype(subnets_)::open(path("subnets"), "subnets"));
+    services_ = TRY(decltype(services_)::open(path("services"), "services"));
+    service_stats_ = TRY(decltype(service_stats_)::open(path("service_stats"), "service_stats"));
+    flows_ = TRY(decltype(flows_)::open(path("flows"), "flows"));
+    flow_slots_ = TRY(decltype(flow_slots_)::open(path("flow_slots"), "flow_slots"));
+    filters_ = TRY(decltype(filters_)::open(path("filters"), "filters"));
+    return ok();
+}
+
+Status Datapath::replace_programs(const DatapathConfig& config, const Features& features) {
+    Skeleton skeleton = TRY(open_object(config, features));
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, skeleton->obj) {
+        if (is_internal(map)) continue;
+        const fs::path pin = pin_dir_ / "maps" / bpf_map__name(map);
+        const UniqueFd fd{bpf_obj_get(pin.c_str())};
+        if (!fd) return sys_error(errno, "open map " + pin.string());
+        if (const int error = bpf_map__reuse_fd(map, fd.get()); error != 0) return sys_error(error, "use map " + pin.string() + " again");
+    }
+    CHECK_OK(load_object(skeleton));
+
+    const fs::path fresh = pin_dir_ / "progs.new";
+    CHECK_OK(pin_programs(skeleton, fresh));
+    // From here on each step can be repeated: a crash in between leaves old and new programs side by side on the same
+    // maps, and the next call (the build id in the store is still the old one) finishes the work.
+    for (const fs::path& pin : entries_of(pin_dir_ / "links")) {
+        const std::string name = pin.filename();
+        const std::size_t dash = name.find('-');
+        const std::string program = dash == std::string::npos ? name : name.substr(dash + 1);
+        CHECK_OK(update_link(pin, TRY(open_program(fresh / program)).get()));
+    }
+    if (!tcx_) {
+        std::vector<std::pair<int, Hook>> hooks;
+        CHECK_OK(endpoints_.for_each([&](const std::uint32_t ifindex, const fnet_endpoint&) {
+            hooks.emplace_back(static_cast<int>(ifindex), Hook::kContainerIngress);
+            hooks.emplace_back(static_cast<int>(ifindex), Hook::kContainerEgress);
+        }));
+        CHECK_OK(devices_.for_each([&](const std::uint32_t ifindex, const fnet_device& device) {
+            if (device.kind == FNET_DEVICE_UPLINK) hooks.emplace_back(static_cast<int>(ifindex), Hook::kUplinkIngress);
+        }));
+        for (const auto& [ifindex, hook] : hooks) {
+            const char* program = hook == Hook::kUplinkIngress ? kUplink : hook == Hook::kContainerIngress ? kContainer : kDeliver;
+            CHECK_OK(attach_clsact(TRY(open_program(fresh / program)).get(), ifindex, direction_of(program)));
+        }
+    }
+    CHECK_OK(arm_collector(fresh));
+    CHECK_OK(remove_directory(pin_dir_ / "progs"));
+    if (rename(fresh.c_str(), (pin_dir_ / "progs").c_str()) != 0) return sys_error(errno, "rename " + fresh.string());
+    return ok();
+}
+
+Status Datapath::attach_device(int ifindex, Hook hook) {
+    const char* program = hook == Hook::kUplinkIngress ? kUplink : hook == Hook::kContainerIngress ? kContainer : kDeliver;
+    const UniqueFd fd = TRY(open_program(pin_dir_ / "progs" / program));
+    const Direction direction = direction_of(program);
+    return tcx_ ? attach_tcx(fd.get(), ifindex, direction, link_pin(pin_dir_, ifindex, program)) : attach_clsact(fd.get(), ifindex, direction);
+}
+
+Status Datapath::attach_uplink(int ifindex) { return attach_device(ifindex, Hook::kUplinkIngress); }
+
+Status Datapath::attach_endpoint(int ifindex) {
+    // The gate first: nothing may be delivered before it stands.
+    CHECK_OK(attach_device(ifindex, Hook::kContainerEgress));
+    if (Status status = attach_device(ifindex, Hook::kContainerIngress); !status) {
+        (void)detach_device(ifindex);
+        return status;
+    }
+    return ok();
+}
+
+Status Datapath::detach_device(int ifindex) {
+    if (tcx_) {
+        for (const char* program : {kUplink, kContainer, kDeliver}) remove_link(link_pin(pin_dir_, ifindex, program));
+        return ok();
+    }
+    CHECK_OK(detach_clsact(ifindex, Direction::kIngress));
+    return detach_clsact(ifindex, Direction::kEgress);
+}
+
+Status Datapath::attach_cgroup(const fs::path& cgroup) {
+    CHECK_OK(attach_cgroup_link(TRY(open_program(pin_dir_ / "progs" / "cgroup_bind4")).get(), cgroup, BPF_CGROUP_INET4_BIND, pin_dir_ / "links" / "cgroup_bind4"));
+    return attach_cgroup_link(TRY(open_program(pin_dir_ / "progs" / "cgroup_bind6")).get(), cgroup, BPF_CGROUP_INET6_BIND, pin_dir_ / "links" / "cgroup_bind6");
+}
+
+bool Datapath::cgroup_attached() const {
+    return fs::exists(pin_dir_ / "links" / "cgroup_bind4") && fs::exists(pin_dir_ / "links" / "cgroup_bind6");
+}
+
+std::vector<AttachedHook> Datapath::attached() const {
+    std::vector<AttachedHook> hooks;
+    for (const fs::path& pin : entries_of(pin_dir_ / "links")) {
+        AttachedHook hook;
+        const std::string name = pin.filename();
+        const std::size_t dash = name.find('-');
+        if (dash != std::string::npos) {
+            hook.ifindex = std::atoi(name.c_str());
+            const std::string program = name.substr(dash + 1);
+            hook.name = (direction_of(program) == Direction::kIngress ? "tcx ingress " : "tcx egress ") + program;
+        } else {
+            hook.name = "cgroup " + name;
+        }
+        bpf_link_info info{};
+        __u32 length = sizeof info;
+        if (const UniqueFd link{bpf_obj_get(pin.c_str())}; link && bpf_obj_get_info_by_fd(link.get(), &info, &length) == 0) hook.link_id = info.id;
+        hooks.push_back(std::move(hook));
+    }
+    if (tcx_) return hooks;
+    (void)endpoints_.for_each([&](const std::uint32_t ifindex, const fnet_endpoint&) {
+        hooks.push_back({"clsact ingress tc_container", static_cast<int>(ifindex), 0});
+        hooks.push_back({"clsact egress tc_deliver", static_cast<int>(ifindex), 0});
+    });
+    (void)devices_.for_each([&](const std::uint32_t ifindex, const fnet_device& device) {
+        if (device.kind == FNET_DEVICE_UPLINK) hooks.push_back({"clsact ingress tc_uplink", static_cast<int>(ifindex), 0});
+    });
+    return hooks;
+}
+
+Status Datapath::purge(std::uint32_t endpoint_ifindex, std::uint32_t service_id, std::uint64_t& removed) const {
+    const auto requests = TRY(Map<std::uint32_t, PurgeRequest>::open((pin_dir_ / "maps" / "purge").string(), "purge"));
+    CHECK_OK(requests.put(0, {endpoint_ifindex, service_id, 0, 0}));
+    while (TRY(run_program(pin_dir_ / "progs" / "flow_purge")) == 1) {
+    }
+    if (const auto answer = TRY(requests.get(0)); answer) removed = answer->removed;
+    return ok();
+}
+
+Result<std::uint64_t> Datapath::purge_endpoint_flows(std::uint32_t endpoint_ifindex) const {
+    std::uint64_t removed = 0;
+    CHECK_OK(purge(endpoint_ifindex, 0, removed));
+    return removed;
+}
+
+Result<std::uint64_t> Datapath::purge_service_flows(std::uint32_t service_id) const {
+    std::uint64_t removed = 0;
+    CHECK_OK(purge(0, service_id, removed));
+    return removed;
+}
+
+Status Datapath::set_port_filter(Protocol protocol, PortRange ports, bool on) const {
+    const std::uint32_t region = protocol == Protocol::kTcp ? FNET_FILTER_TCP : protocol == Protocol::kUdp ? FNET_FILTER_UDP : FNET_FILTER_SCTP;
+    for (std::uint32_t word = ports.first.value() / 64U; word <= ports.last.value() / 64U; ++word) {
+        const std::uint32_t low = std::max<std::uint32_t>(ports.first.value(), word * 64U) % 64U;
+        const std::uint32_t high = std::min<std::uint32_t>(ports.last.value(), word * 64U + 63U) % 64U;
+        const std::uint64_t mask = (~std::uint64_t{0} >> (63U - (high - low))) << low;
+        const std::uint32_t index = region * FNET_FILTER_WORDS + word;
+        const std::uint64_t before = TRY(filters_.get(index)).value_or(0);
+        CHECK_OK(filters_.put(index, on ? before | mask : before & ~mask));
+    }
+    return ok();
+}
+
+Status Datapath::set_subnet_filter(const IpPrefix& subnet, bool on) const {
+    const std::uint32_t region = subnet.family() == Family::kIpv4 ? FNET_FILTER_SUBNET4 : FNET_FILTER_SUBNET6;
+    const std::uint32_t first = first_bits(subnet.address());
+    const std::uint32_t last = first_bits(subnet.last());
+    std::vector<bool> kept(65536, false);  // bits that another subnet needs
+    if (!on) {
+        CHECK_OK(subnets_.for_each([&](const fnet_subnet_key& key, const std::uint32_t&) {
+            const IpAddress address = IpAddress::from_wire(Family::kIpv6, key.addr);
+            const IpPrefix other{address, static_cast<std::uint8_t>(key.prefix_len - (address.family() == Family::kIpv4 ? 96 : 0))};
+            if (other == subnet || other.family() != subnet.family()) return;
+            for (std::uint32_t bit = first_bits(other.address()); bit <= first_bits(other.last()); ++bit) kept[bit] = true;
+        }));
+    }
+    for (std::uint32_t bit = first; bit <= last; ++bit) {
+        if (!on && kept[bit]) continue;
+        const std::uint32_t index = region * FNET_FILTER_WORDS + bit / 64;
+        const std::uint64_t before = TRY(filters_.get(index)).value_or(0);
+        const std::uint64_t mask = std::uint64_t{1} << (bit % 64);
+        CHECK_OK(filters_.put(index, on ? before | mask : before & ~mask));
+    }
+    return ok();
+}
+
+Result<std::vector<MapUsage>> Datapath::map_usage() const {
+    std::vector<MapUsage> usage;
+    const fnet_flow_table table = TRY(flow_table());
+    std::uint64_t flows = 0;
+    for (int flow_class = FNET_CLASS_CLOSED; flow_class < FNET_CLASS_COUNT; ++flow_class)
+        flows += static_cast<std::uint64_t>(std::max<__s64>(table.count[flow_class], 0));
+    for (const fs::path& pin : entries_of(pin_dir_ / "maps")) {
+        const UniqueFd fd{bpf_obj_get(pin.c_str())};
+        if (!fd) return sys_error(errno, "open map " + pin.string());
+        bpf_map_info info{};
+        __u32 length = sizeof info;
+        if (bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return sys_error(errno, "inspect map " + pin.string());
+        MapUsage row{pin.filename(), 0, info.max_entries, memory_of(fd.get())};
+        if (row.name == "flows") {
+            row.entries = 2 * flows;  // counting a large hash key by key would take seconds
+        } else if (row.name == "flow_slots") {
+            row.entries = flows;
+        } else if (info.type == BPF_MAP_TYPE_HASH || info.type == BPF_MAP_TYPE_LPM_TRIE) {
+            row.entries = count_keys(fd.get(), info.key_size);
+        } else if (info.type == BPF_MAP_TYPE_STACK) {
+            row.entries = std::min<std::uint64_t>(table.unused, info.max_entries) - std::min<std::uint64_t>({flows, table.unused, info.max_entries});
+        } else {
+            row.entries = info.max_entries;
+        }
+        usage.push_back(std::move(row));
+    }
+    return usage;
+}
+
+Result<std::vector<fnet_verdict_count>> Datapath::verdict_counts() const {
+    const UniqueFd fd = TRY(open_pinned_map((pin_dir_ / "maps" / "verdicts").string(), sizeof(std::uint32_t), sizeof(fnet_verdict_count)));
+    const int cpus = possible_cpus();
+    if (cpus < 0) return sys_error(cpus, "count the CPUs");
+    std::vector<fnet_verdict_count> sums(FNET_VERDICT_COUNT), values(static_cast<std::size_t>(cpus));
+    for (std::uint32_t verdict = 0; verdict < FNET_VERDICT_COUNT; ++verdict) {
+        if (bpf_map_lookup_elem(fd.get(), &verdict, values.data()) != 0) return sys_error(errno, "read map verdicts");
+        for (const fnet_verdict_count& value : values) {
+            sums[verdict].packets += value.packets;
+            sums[verdict].bytes += value.bytes;
+        }
+    }
+    return sums;
+}
+
+Result<fnet_flow_table> Datapath::flow_table() const {
+    const auto map = TRY(Map<std::uint32_t, fnet_flow_table>::open((pin_dir_ / "maps" / "flow_table").string(), "flow_table"));
+    const auto table = TRY(map.get(0));
+    return table.value_or(fnet_flow_table{});
+}
+
+Status Datapath::unload(const fs::path& pin_dir, const std::vector<int>& ifindexes) {
+    std::string failures;
+    const auto note = [&](Status status) {
+        if (!status) failures += (failures.empty() ? "" : "; ") + status.error().message;
+    };
+    for (const fs::path& pin : entries_of(pin_dir / "links")) remove_link(pin);
+    for (const int ifindex : ifindexes) {
+        note(detach_clsact(ifindex, Direction::kIngress));
+        note(detach_clsact(ifindex, Direction::kEgress));
+    }
+    note(remove_directory(pin_dir));
+    note(remove_directory(pin_dir.string() + ".new"));
+    if (!failures.empty()) return failed("unload the datapath: " + failures);
+    return ok();
+}
+
+}  // namespace fastnet
