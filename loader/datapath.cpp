@@ -238,7 +238,8 @@ std::string Datapath::build_id() {
 
 Result<Datapath> Datapath::load(const fs::path& pin_dir, const DatapathConfig& config, const Features& features) {
     // Everything is built beside its place and renamed into it: the directory is there whole, or not.
-    const fs::path building = pin_dir.string() + ".new";
+    // (bpffs refuses names with a dot.)
+    const fs::path building = pin_dir.string() + "-new";
     CHECK_OK(remove_directory(building));
     const auto build = [&]() -> Status {
         Skeleton skeleton = TRY(open_object(config, features));
@@ -292,7 +293,7 @@ Status Datapath::replace_programs(const DatapathConfig& config, const Features& 
     }
     CHECK_OK(load_object(skeleton));
 
-    const fs::path fresh = pin_dir_ / "progs.new";
+    const fs::path fresh = pin_dir_ / "progs-new";
     CHECK_OK(pin_programs(skeleton, fresh));
     // From here on each step can be repeated: a crash in between leaves old and new programs side by side on the same
     // maps, and the next call (the build id in the store is still the old one) finishes the work.
@@ -506,7 +507,7 @@ Status Datapath::unload(const fs::path& pin_dir, const std::vector<int>& ifindex
         note(detach_clsact(ifindex, Direction::kEgress));
     }
     note(remove_directory(pin_dir));
-    note(remove_directory(pin_dir.string() + ".new"));
+    note(remove_directory(pin_dir.string() + "-new"));
     if (!failures.empty()) return failed("unload the datapath: " + failures);
     return ok();
 }

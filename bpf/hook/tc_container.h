@@ -49,7 +49,7 @@ struct arp_ipv4 {
 /* Sender MAC and IP of ARP must be the endpoint's; sender 0.0.0.0 is a probe (RFC 5227). */
 FNET_INLINE int arp_is_own(struct __sk_buff *skb, const struct fnet_endpoint *endpoint)
 {
-    struct arp_ipv4 arp;
+    struct arp_ipv4 arp __attribute__((aligned(4)));
     __be32 sender;
 
     if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)))
@@ -81,17 +81,19 @@ FNET_INLINE int nd_target_is_own(struct __sk_buff *skb, const struct packet *pac
 /* The option of type @type (1: source of an NS, 2: target of an NA) at the usual place must carry the endpoint's MAC. */
 FNET_INLINE int nd_option_is_own(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
 {
-    __u8 option[8];
+    __u8 option[2];
+    __u8 mac[ETH_ALEN] __attribute__((aligned(4)));
 
     if (packet->l3_length <= sizeof(struct ipv6hdr) + 24)
         return 1; /* no option */
     if (packet->l3_length != sizeof(struct ipv6hdr) + 32)
         return 0; /* more than one: nobody needs that, and each would have to be looked at */
-    if (bpf_skb_load_bytes(skb, packet->l4_offset + 24, option, sizeof(option)))
+    if (bpf_skb_load_bytes(skb, packet->l4_offset + 24, option, sizeof(option)) ||
+        bpf_skb_load_bytes(skb, packet->l4_offset + 26, mac, sizeof(mac)))
         return 0;
     if (option[0] == 14) /* nonce, RFC 3971: DAD of Linux sends it alone */
         return 1;
-    return option[1] == 1 && mac_equal(option + 2, endpoint->mac);
+    return option[1] == 1 && mac_equal(mac, endpoint->mac);
 }
 
 /* What only a router or a DHCP server says. */
@@ -109,7 +111,7 @@ FNET_INLINE int is_router_message(const struct packet *packet)
 /* 0 if the frame may be believed, else a verdict. */
 __noinline int container_guard(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
 {
-    __u8 source[ETH_ALEN];
+    __u8 source[ETH_ALEN] __attribute__((aligned(4)));
 
     if (!packet || !endpoint)
         return FNET_INTERNAL_ERROR;
@@ -150,7 +152,7 @@ FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packe
         return drop(skb, MALFORMED);
     if (packet->gateway_bound) { /* sent through the gateway though on-link: deliver as it would */
         __builtin_memcpy(eth->h_dest, target->mac, ETH_ALEN);
-        __builtin_memcpy(eth->h_source, (const void *)cfg.gateway_mac, ETH_ALEN);
+        mac_set_gateway(eth->h_source);
     } else if (!mac_equal(eth->h_dest, target->mac)) {
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE); /* the bridge knows who that MAC is */
     }
@@ -233,7 +235,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         work->reply.exit = FNET_EXIT_PEER;
         work->reply.exit_ifindex = endpoint->ifindex;
         __builtin_memcpy(work->reply.exit_dst_mac, endpoint->mac, ETH_ALEN);
-        __builtin_memcpy(work->reply.exit_src_mac, (const void *)cfg.gateway_mac, ETH_ALEN);
+        mac_set_gateway(work->reply.exit_src_mac);
     } else {
         struct fnet_flow *original = &work->original;
         if (packet->is_ipv6)
@@ -252,7 +254,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         work->reply.exit = FNET_EXIT_PEER;
         work->reply.exit_ifindex = endpoint->ifindex;
         __builtin_memcpy(work->reply.exit_dst_mac, endpoint->mac, ETH_ALEN);
-        __builtin_memcpy(work->reply.exit_src_mac, (const void *)cfg.gateway_mac, ETH_ALEN);
+        mac_set_gateway(work->reply.exit_src_mac);
     }
     result = flow_create(skb, packet->is_ipv6);
     if (result != FLOW_CREATED)
@@ -277,7 +279,7 @@ int tc_container(struct __sk_buff *skb)
 
     if (unlikely(skb->vlan_present))
         return drop(skb, VLAN_TAGGED);
-    packet_parse(skb, &packet, cfg.gateway_mac);
+    packet_parse(skb, &packet);
     packet.key.ifindex = ifindex;
     if (packet.gateway_bound && packet.kind == PACKET_TUPLE) {
         flow = bpf_map_lookup_elem(&flows, &packet.key);

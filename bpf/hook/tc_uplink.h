@@ -81,7 +81,7 @@ int tc_uplink(struct __sk_buff *skb)
         return to_kernel(skb, NOT_FOR_HOST);
     if (skb->vlan_present) /* for a VLAN device on top, which may be an uplink of its own */
         return to_kernel(skb, HOST_TRAFFIC);
-    packet_parse(skb, &packet, cfg.gateway_mac);
+    packet_parse(skb, &packet);
     if (packet.kind == PACKET_MALFORMED)
         return drop(skb, MALFORMED);
     if (packet.kind >= PACKET_ARP)

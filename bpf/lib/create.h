@@ -240,7 +240,7 @@ FNET_INLINE void flow_to_service(struct fnet_scratch *work, const struct fnet_se
     original->exit = FNET_EXIT_PEER;
     original->exit_ifindex = service->endpoint_ifindex;
     __builtin_memcpy(original->exit_dst_mac, service->container_mac, ETH_ALEN);
-    __builtin_memcpy(original->exit_src_mac, (const void *)cfg.gateway_mac, ETH_ALEN);
+    mac_set_gateway(original->exit_src_mac);
     original->service = work->reply.service = service->id;
     original->endpoint_ifindex = work->reply.endpoint_ifindex = service->endpoint_ifindex;
     work->reply_key.src = original->new_dst;

@@ -41,8 +41,9 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
 {
     __u32 l4 = packet->l4_offset;
     void *data, *data_end;
-    struct ethhdr *eth;
     __be16 *ports;
+    const __u32 *macs;
+    __u32 *words;
 
     /* The L4 checksum needs the helper, which knows CHECKSUM_PARTIAL and COMPLETE; and comes first, because it
      * invalidates the packet pointers. ICMPv4 has no pseudo-header. */
@@ -58,11 +59,16 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
     }
     data = (void *)(long)skb->data;
     data_end = (void *)(long)skb->data_end;
-    eth = data;
     if (data + ETH_HLEN + sizeof(struct ipv6hdr) > data_end && (packet->is_ipv6 || data + ETH_HLEN + sizeof(struct iphdr) > data_end))
         return -1;
-    __builtin_memcpy(eth->h_dest, flow->exit_dst_mac, ETH_ALEN);
-    __builtin_memcpy(eth->h_source, flow->exit_src_mac, ETH_ALEN);
+    /* Both MACs lie in the flow as they do in the frame: three words. */
+    FNET_ASSERT(__builtin_offsetof(struct fnet_flow, exit_src_mac) == __builtin_offsetof(struct fnet_flow, exit_dst_mac) + ETH_ALEN, "adjacent MACs");
+    FNET_ASSERT(__builtin_offsetof(struct fnet_flow, exit_dst_mac) % 4 == 0, "aligned MACs");
+    words = data;
+    macs = (const __u32 *)flow->exit_dst_mac;
+    words[0] = macs[0];
+    words[1] = macs[1];
+    words[2] = macs[2];
     if (packet->is_ipv6) {
         struct ipv6hdr *ip = data + ETH_HLEN;
         if ((void *)(ip + 1) > data_end)

@@ -2,8 +2,7 @@
  * lies about itself is MALFORMED and never rewritten. Reads only. */
 #pragma once
 
-#include "bpf/abi/flow.h"
-#include "bpf/lib/compat.h"
+#include "bpf/lib/maps.h"
 
 #define FNET_TCP_FIN 0x01
 #define FNET_TCP_SYN 0x02
@@ -62,9 +61,26 @@ FNET_INLINE int address_none(const struct fnet_addr *a)
     return (a->quads[0] | a->quads[1]) == 0;
 }
 
+/* Frames start at an even address at best; the architectures that BPF's JIT serves here load words from there. */
+FNET_INLINE __u32 load32(const void *p) { return *(const __u32 *)p; }
+FNET_INLINE __u16 load16(const void *p) { return *(const __u16 *)p; }
+
 FNET_INLINE int mac_equal(const __u8 *a, const __u8 *b)
 {
-    return ((__u32)(a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5])) == 0;
+    return load32(a) == load32(b) && load16(a + 4) == load16(b + 4);
+}
+
+/* The gateway's MAC must be read through the volatile configuration: the compiler would take the const for zeros. */
+FNET_INLINE int mac_is_gateway(const __u8 *mac)
+{
+    return load32(mac) == *(const volatile __u32 *)cfg.gateway_mac && load16(mac + 4) == *(const volatile __u16 *)(cfg.gateway_mac + 4);
+}
+
+FNET_INLINE void mac_set_gateway(__u8 *mac)
+{
+#pragma unroll
+    for (int i = 0; i < ETH_ALEN; i++)
+        mac[i] = cfg.gateway_mac[i];
 }
 
 /* Loopback and "this network" never travel (RFC 1122 3.2.1.3); from a wire or a container they are forged. */
@@ -179,10 +195,11 @@ FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, 
 }
 
 /* Fills @packet, which the caller has not touched; returns its kind too. */
-FNET_INLINE int packet_parse(struct __sk_buff *skb, struct packet *packet, const volatile __u8 *gateway_mac)
+FNET_INLINE int packet_parse(struct __sk_buff *skb, struct packet *packet)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     struct ethhdr *eth;
+    __be16 proto;
 
     __builtin_memset(packet, 0, sizeof(*packet));
     /* Headers are in the linear part as a rule. Where the head is shorter than any header we read, yet not all of
@@ -197,10 +214,11 @@ FNET_INLINE int packet_parse(struct __sk_buff *skb, struct packet *packet, const
     if ((void *)(eth + 1) > data_end)
         return packet->kind = PACKET_MALFORMED;
     packet->multicast = eth->h_dest[0] & 1;
-    packet->gateway_bound = mac_equal(eth->h_dest, (const __u8 *)gateway_mac);
-    if (eth->h_proto == bpf_htons(ETH_P_IP))
+    packet->gateway_bound = mac_is_gateway(eth->h_dest);
+    proto = load16(&eth->h_proto);
+    if (proto == bpf_htons(ETH_P_IP))
         return packet->kind = packet_parse_ipv4(skb, packet, data, data_end);
-    if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+    if (proto == bpf_htons(ETH_P_IPV6))
         return packet->kind = packet_parse_ipv6(skb, packet, data, data_end);
-    return packet->kind = eth->h_proto == bpf_htons(ETH_P_ARP) ? PACKET_ARP : PACKET_NOT_IP;
+    return packet->kind = proto == bpf_htons(ETH_P_ARP) ? PACKET_ARP : PACKET_NOT_IP;
 }
