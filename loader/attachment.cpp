@@ -17,14 +17,18 @@ constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);
 constexpr __u32 kFilterHandle = 0x666e;
 constexpr __u32 kFilterPriority = 0x666e;
 
-bpf_attach_type tcx_type(Direction direction) { return direction == Direction::kIngress ? kTcxIngress : kTcxEgress; }
+bpf_attach_type tcx_type(Direction direction) {
+    return direction == Direction::kIngress ? kTcxIngress : kTcxEgress;
+}
 
 std::string device_name(int ifindex) {
     char name[IF_NAMESIZE] = {};
     return if_indextoname(static_cast<unsigned>(ifindex), name) != nullptr ? name : "ifindex " + std::to_string(ifindex);
 }
 
-std::string side(Direction direction) { return direction == Direction::kIngress ? "ingress" : "egress"; }
+std::string side(Direction direction) {
+    return direction == Direction::kIngress ? "ingress" : "egress";
+}
 
 bpf_tc_hook tc_hook(int ifindex, Direction direction) {
     LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = direction == Direction::kIngress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
@@ -63,7 +67,8 @@ Status attach_clsact(int program_fd, int ifindex, Direction direction) {
     bpf_tc_hook hook = tc_hook(ifindex, direction);
     if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST)
         return sys_error(error, "add clsact qdisc to " + device_name(ifindex));
-    LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = program_fd, .flags = BPF_TC_F_REPLACE, .handle = kFilterHandle, .priority = kFilterPriority);
+    LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = program_fd, .flags = BPF_TC_F_REPLACE, .handle = kFilterHandle,
+                .priority = kFilterPriority);
     if (const int error = bpf_tc_attach(&hook, &options); error != 0)
         return sys_error(error, "attach to clsact " + side(direction) + " of " + device_name(ifindex));
     return ok();

@@ -108,10 +108,13 @@ Status load_object(Skeleton& skeleton) {
     if (error == 0) return ok();
     const std::string reason = LibbpfLog::reason();
     return sys_error(error, "load the BPF programs" + (reason.empty() ? "" : " (" + reason + ")"))
-        .with_hint(error == -EPERM ? "run as root, or with CAP_BPF and CAP_NET_ADMIN" : "fastnet needs Linux 6.1 or later; see `fastnet doctor`");
+        .with_hint(error == -EPERM ? "run as root, or with CAP_BPF and CAP_NET_ADMIN"
+                                   : "fastnet needs Linux 6.1 or later; see `fastnet doctor`");
 }
 
-bool is_internal(const bpf_map* map) { return bpf_map__is_internal(map); }
+bool is_internal(const bpf_map* map) {
+    return bpf_map__is_internal(map);
+}
 
 Status make_directory(const fs::path& path) {
     std::error_code error;
@@ -172,7 +175,8 @@ void remove_link(const fs::path& pin) {
 std::vector<fs::path> entries_of(const fs::path& directory) {
     std::vector<fs::path> paths;
     std::error_code error;
-    for (fs::directory_iterator entry{directory, error}, end; !error && entry != end; entry.increment(error)) paths.push_back(entry->path());
+    for (fs::directory_iterator entry{directory, error}, end; !error && entry != end; entry.increment(error))
+        paths.push_back(entry->path());
     std::sort(paths.begin(), paths.end());
     return paths;
 }
@@ -193,7 +197,9 @@ fs::path link_pin(const fs::path& pin_dir, int ifindex, const char* program) {
     return pin_dir / "links" / (std::to_string(ifindex) + "-" + program);
 }
 
-Direction direction_of(const std::string& program) { return program == kDeliver ? Direction::kEgress : Direction::kIngress; }
+Direction direction_of(const std::string& program) {
+    return program == kDeliver ? Direction::kEgress : Direction::kIngress;
+}
 
 std::uint64_t memory_of(int fd) {
     std::ifstream info{"/proc/self/fdinfo/" + std::to_string(fd)};
@@ -224,7 +230,9 @@ std::uint32_t first_bits(const IpAddress& address) {
 
 }  // namespace
 
-bool Datapath::is_loaded(const fs::path& pin_dir) { return fs::exists(pin_dir / "maps" / "flows"); }
+bool Datapath::is_loaded(const fs::path& pin_dir) {
+    return fs::exists(pin_dir / "maps" / "flows");
+}
 
 std::string Datapath::build_id() {
     std::size_t size = 0;
@@ -259,7 +267,9 @@ Result<Datapath> Datapath::load(const fs::path& pin_dir, const DatapathConfig& c
 }
 
 Result<Datapath> Datapath::open(const fs::path& pin_dir) {
-    if (!is_loaded(pin_dir)) return not_found("open the datapath: nothing is pinned at " + pin_dir.string(), "run `fastnet attach --mode bridge` to prepare the node");
+    if (!is_loaded(pin_dir))
+        return not_found("open the datapath: nothing is pinned at " + pin_dir.string(),
+                         "run `fastnet attach --mode bridge` to prepare the node");
     Datapath datapath;
     datapath.pin_dir_ = pin_dir;
     CHECK_OK(datapath.open_maps());
@@ -327,10 +337,13 @@ Status Datapath::attach_device(int ifindex, Hook hook) {
     const char* program = hook == Hook::kUplinkIngress ? kUplink : hook == Hook::kContainerIngress ? kContainer : kDeliver;
     const UniqueFd fd = TRY(open_program(pin_dir_ / "progs" / program));
     const Direction direction = direction_of(program);
-    return tcx_ ? attach_tcx(fd.get(), ifindex, direction, link_pin(pin_dir_, ifindex, program)) : attach_clsact(fd.get(), ifindex, direction);
+    return tcx_ ? attach_tcx(fd.get(), ifindex, direction, link_pin(pin_dir_, ifindex, program))
+                : attach_clsact(fd.get(), ifindex, direction);
 }
 
-Status Datapath::attach_uplink(int ifindex) { return attach_device(ifindex, Hook::kUplinkIngress); }
+Status Datapath::attach_uplink(int ifindex) {
+    return attach_device(ifindex, Hook::kUplinkIngress);
+}
 
 Status Datapath::attach_endpoint(int ifindex) {
     // The gate first: nothing may be delivered before it stands.
@@ -352,8 +365,10 @@ Status Datapath::detach_device(int ifindex) {
 }
 
 Status Datapath::attach_cgroup(const fs::path& cgroup) {
-    CHECK_OK(attach_cgroup_link(TRY(open_program(pin_dir_ / "progs" / "cgroup_bind4")).get(), cgroup, BPF_CGROUP_INET4_BIND, pin_dir_ / "links" / "cgroup_bind4"));
-    return attach_cgroup_link(TRY(open_program(pin_dir_ / "progs" / "cgroup_bind6")).get(), cgroup, BPF_CGROUP_INET6_BIND, pin_dir_ / "links" / "cgroup_bind6");
+    CHECK_OK(attach_cgroup_link(TRY(open_program(pin_dir_ / "progs" / "cgroup_bind4")).get(), cgroup, BPF_CGROUP_INET4_BIND,
+                                pin_dir_ / "links" / "cgroup_bind4"));
+    return attach_cgroup_link(TRY(open_program(pin_dir_ / "progs" / "cgroup_bind6")).get(), cgroup, BPF_CGROUP_INET6_BIND,
+                              pin_dir_ / "links" / "cgroup_bind6");
 }
 
 bool Datapath::cgroup_attached() const {
@@ -375,7 +390,8 @@ std::vector<AttachedHook> Datapath::attached() const {
         }
         bpf_link_info info{};
         __u32 length = sizeof info;
-        if (const UniqueFd link{bpf_obj_get(pin.c_str())}; link && bpf_obj_get_info_by_fd(link.get(), &info, &length) == 0) hook.link_id = info.id;
+        if (const UniqueFd link{bpf_obj_get(pin.c_str())}; link && bpf_obj_get_info_by_fd(link.get(), &info, &length) == 0)
+            hook.link_id = info.id;
         hooks.push_back(std::move(hook));
     }
     if (tcx_) return hooks;
@@ -411,7 +427,9 @@ Result<std::uint64_t> Datapath::purge_service_flows(std::uint32_t service_id) co
 }
 
 Status Datapath::set_port_filter(Protocol protocol, PortRange ports, bool on) const {
-    const std::uint32_t region = protocol == Protocol::kTcp ? FNET_FILTER_TCP : protocol == Protocol::kUdp ? FNET_FILTER_UDP : FNET_FILTER_SCTP;
+    const std::uint32_t region = protocol == Protocol::kTcp   ? FNET_FILTER_TCP
+                                 : protocol == Protocol::kUdp ? FNET_FILTER_UDP
+                                                              : FNET_FILTER_SCTP;
     for (std::uint32_t word = ports.first.value() / 64U; word <= ports.last.value() / 64U; ++word) {
         const std::uint32_t low = std::max<std::uint32_t>(ports.first.value(), word * 64U) % 64U;
         const std::uint32_t high = std::min<std::uint32_t>(ports.last.value(), word * 64U + 63U) % 64U;
@@ -466,7 +484,8 @@ Result<std::vector<MapUsage>> Datapath::map_usage() const {
         } else if (info.type == BPF_MAP_TYPE_HASH || info.type == BPF_MAP_TYPE_LPM_TRIE) {
             row.entries = count_keys(fd.get(), info.key_size);
         } else if (info.type == BPF_MAP_TYPE_STACK) {
-            row.entries = std::min<std::uint64_t>(table.unused, info.max_entries) - std::min<std::uint64_t>({flows, table.unused, info.max_entries});
+            row.entries =
+                std::min<std::uint64_t>(table.unused, info.max_entries) - std::min<std::uint64_t>({flows, table.unused, info.max_entries});
         } else {
             row.entries = info.max_entries;
         }

@@ -36,8 +36,8 @@ struct DatapathConfig {
 enum class Hook { kUplinkIngress, kContainerIngress, kContainerEgress, kBind4, kBind6 };
 
 struct AttachedHook {
-    std::string name;    ///< e.g. "tcx ingress tc_uplink"
-    int ifindex = 0;     ///< 0 for cgroup hooks
+    std::string name;           ///< e.g. "tcx ingress tc_uplink"
+    int ifindex = 0;            ///< 0 for cgroup hooks
     std::uint32_t link_id = 0;  ///< 0 for clsact filters
 };
 

@@ -29,10 +29,18 @@ bpf_insn insn(int code, int dst, int src, int off, int imm) {
     result.imm = imm;
     return result;
 }
-bpf_insn mov_imm(int dst, int imm) { return insn(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, imm); }
-bpf_insn mov_reg(int dst, int src) { return insn(BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0); }
-bpf_insn call(int helper) { return insn(BPF_JMP | BPF_CALL, 0, 0, 0, helper); }
-bpf_insn exit_insn() { return insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); }
+bpf_insn mov_imm(int dst, int imm) {
+    return insn(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, imm);
+}
+bpf_insn mov_reg(int dst, int src) {
+    return insn(BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0);
+}
+bpf_insn call(int helper) {
+    return insn(BPF_JMP | BPF_CALL, 0, 0, 0, helper);
+}
+bpf_insn exit_insn() {
+    return insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+}
 
 Result<UniqueFd> load_probe(const std::vector<bpf_insn>& code) {
     LIBBPF_OPTS(bpf_prog_load_opts, options);
@@ -74,7 +82,12 @@ Result<bool> probe_fib_lookup_src() {
 /// bpf_l4_csum_replace likewise.
 Result<bool> probe_csum_ipv6() {
     const std::vector<bpf_insn> code{
-        mov_imm(2, 50), mov_imm(3, 0), mov_imm(4, 1), mov_imm(5, static_cast<int>(kCsumIpv6 | BPF_F_PSEUDO_HDR)), call(BPF_FUNC_l4_csum_replace), exit_insn(),
+        mov_imm(2, 50),
+        mov_imm(3, 0),
+        mov_imm(4, 1),
+        mov_imm(5, static_cast<int>(kCsumIpv6 | BPF_F_PSEUDO_HDR)),
+        call(BPF_FUNC_l4_csum_replace),
+        exit_insn(),
     };
     return TRY(run_probe(code)) != -EINVAL;
 }
@@ -103,8 +116,11 @@ Result<Features> probe_features() {
     if (uname(&name) == 0) features.kernel = name.release;
     if (auto minimal = run_probe({mov_imm(0, 7), exit_insn()}); !minimal) {
         const bool privilege = minimal.error().sys_errno == EPERM || minimal.error().sys_errno == EACCES;
-        return std::move(minimal).error().in("probe the kernel " + features.kernel)
-            .with_hint(privilege ? "run as root, or with CAP_BPF and CAP_NET_ADMIN" : "fastnet needs Linux 6.1 or later with CONFIG_BPF_SYSCALL");
+        return std::move(minimal)
+            .error()
+            .in("probe the kernel " + features.kernel)
+            .with_hint(privilege ? "run as root, or with CAP_BPF and CAP_NET_ADMIN"
+                                 : "fastnet needs Linux 6.1 or later with CONFIG_BPF_SYSCALL");
     }
     if (auto loop = load_probe({mov_imm(1, 1), mov_imm(0, 0), call(BPF_FUNC_ktime_get_coarse_ns), mov_imm(0, 0), exit_insn()}); !loop)
         return std::move(loop).error().in("probe the kernel " + features.kernel).with_hint("fastnet needs Linux 6.1 or later");
@@ -114,8 +130,9 @@ Result<Features> probe_features() {
     features.batch_lookup = probe_batch_lookup();
     features.btf = access("/sys/kernel/btf/vmlinux", R_OK) == 0;
     if (!features.fib_lookup_src || !features.batch_lookup)
-        return failed("probe the kernel " + features.kernel + ": it lacks " + (features.batch_lookup ? "BPF_FIB_LOOKUP_SRC" : "BPF_MAP_LOOKUP_BATCH"),
-                      "fastnet needs Linux 6.1 with the stable updates that Debian ships, or later");
+        return failed(
+            "probe the kernel " + features.kernel + ": it lacks " + (features.batch_lookup ? "BPF_FIB_LOOKUP_SRC" : "BPF_MAP_LOOKUP_BATCH"),
+            "fastnet needs Linux 6.1 with the stable updates that Debian ships, or later");
     return features;
 }
 

@@ -16,6 +16,8 @@ Result<UniqueFd> open_pinned_map(const std::string& path, std::size_t key_size, 
     return fd;
 }
 
-int possible_cpus() { return libbpf_num_possible_cpus(); }
+int possible_cpus() {
+    return libbpf_num_possible_cpus();
+}
 
 }  // namespace fastnet

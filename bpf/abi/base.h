@@ -1,6 +1,7 @@
 /* What both compilers need to agree on before the first struct: fixed-width types and a static assertion.
  * bpf/abi is the contract between the BPF programs (C, clang) and user space (C++, g++): plain structs, no code.
- * A change of any layout here bumps FNET_ABI_VERSION, which is part of the pin path: an old pinned map is never misread. */
+ * A change of any layout here bumps FNET_ABI_VERSION, which is part of the pin path: an old pinned map is never
+ * misread. */
 #pragma once
 
 #include <linux/types.h>
@@ -14,7 +15,8 @@
 #define FNET_ABI_VERSION 1
 #define FNET_MAC_LEN 6
 
-/* An IPv4 or IPv6 address in wire order. IPv4 is v4-mapped, ::ffff:a.b.c.d (RFC 4291 2.5.5.2), so one key layout serves both. */
+/* An IPv4 or IPv6 address in wire order. IPv4 is v4-mapped, ::ffff:a.b.c.d (RFC 4291 2.5.5.2), so one key layout serves
+ * both. */
 struct fnet_addr {
     union {
         __u8 bytes[16];

@@ -5,18 +5,18 @@
 #include "bpf/abi/base.h"
 
 struct fnet_config {
-    __u64 netns_cookie;          /* of the node's network namespace (SO_NETNS_COOKIE) */
-    __u64 tcp_established_ns;    /* RFC 5382 REQ-5: at least 2 h 4 min */
-    __u64 tcp_transitory_ns;     /* RFC 5382 REQ-5: at least 4 min */
-    __u64 udp_ns;                /* RFC 4787 REQ-5: default at least 5 min */
-    __u64 udp_unreplied_ns;      /* at least 2 min */
-    __u64 icmp_ns;               /* RFC 5508 REQ-2: at least 60 s */
-    __u64 exit_ns;               /* how long a cached next hop is believed */
+    __u64 netns_cookie;       /* of the node's network namespace (SO_NETNS_COOKIE) */
+    __u64 tcp_established_ns; /* RFC 5382 REQ-5: at least 2 h 4 min */
+    __u64 tcp_transitory_ns;  /* RFC 5382 REQ-5: at least 4 min */
+    __u64 udp_ns;             /* RFC 4787 REQ-5: default at least 5 min */
+    __u64 udp_unreplied_ns;   /* at least 2 min */
+    __u64 icmp_ns;            /* RFC 5508 REQ-2: at least 60 s */
+    __u64 exit_ns;            /* how long a cached next hop is believed */
     __u32 max_flows;
-    __u16 masquerade_first;      /* host order, inclusive */
+    __u16 masquerade_first; /* host order, inclusive */
     __u16 masquerade_last;
     __u8 gateway_mac[FNET_MAC_LEN]; /* of every fastnet bridge on this node; 4-byte aligned */
-    __u8 csum_ipv6;              /* kernel knows BPF_F_IPV6 of bpf_l4_csum_replace */
+    __u8 csum_ipv6;                 /* kernel knows BPF_F_IPV6 of bpf_l4_csum_replace */
     __u8 reserved[1];
 };
 FNET_ASSERT(sizeof(struct fnet_config) == 72, "no hidden padding");

@@ -3,11 +3,12 @@
 
 #include "bpf/abi/base.h"
 
-#define FNET_ENDPOINT_INTERNAL (1U << 0)   /* the network has no way out */
-#define FNET_ENDPOINT_NO_ICC (1U << 1)     /* containers of the network do not reach each other */
-#define FNET_ENDPOINT_HAIRPIN (1U << 2)    /* written by BPF: a hairpin flow ended here once, see tc_container */
+#define FNET_ENDPOINT_INTERNAL (1U << 0) /* the network has no way out */
+#define FNET_ENDPOINT_NO_ICC (1U << 1)   /* containers of the network do not reach each other */
+#define FNET_ENDPOINT_HAIRPIN (1U << 2)  /* written by BPF: a hairpin flow ended here once, see tc_container */
 
-/* Value of `endpoints`, key: __u32 ifindex of the host-side veth. Counters are written by BPF (atomic), the rest by user space. */
+/* Value of `endpoints`, key: __u32 ifindex of the host-side veth. Counters are written by BPF (atomic), the rest by
+ * user space. */
 struct fnet_endpoint {
     __u32 id;
     __u32 network;
@@ -19,7 +20,7 @@ struct fnet_endpoint {
     struct fnet_addr gateway6;
     __u8 mac[FNET_MAC_LEN];
     __u8 reserved[2];
-    __u64 flags; /* FNET_ENDPOINT_* */
+    __u64 flags;        /* FNET_ENDPOINT_* */
     __u64 fast_packets; /* sent or received by redirect; those of live flows are in the flows */
     __u64 fast_bytes;
     __u64 kernel_packets; /* handed to or taken from the kernel's path */

@@ -8,11 +8,11 @@
 struct fnet_flow_key {
     struct fnet_addr src;
     struct fnet_addr dst;
-    __be16 src_port; /* ICMP echo request: the identifier; echo reply: 0 */
-    __be16 dst_port; /* ICMP echo reply: the identifier; echo request: 0 */
-    __u32 ifindex;   /* the endpoint's host-side veth, or 0 on the node's side (any uplink).
-                        An endpoint can so never match a flow that is not its own. */
-    __u8 protocol;   /* IPPROTO_* */
+    __be16 src_port;  /* ICMP echo request: the identifier; echo reply: 0 */
+    __be16 dst_port;  /* ICMP echo reply: the identifier; echo request: 0 */
+    __u32 ifindex;    /* the endpoint's host-side veth, or 0 on the node's side (any uplink).
+                         An endpoint can so never match a flow that is not its own. */
+    __u8 protocol;    /* IPPROTO_* */
     __u8 reserved[7]; /* zero, part of the hash; the size is a multiple of 8 so that copies are */
 };
 FNET_ASSERT(sizeof(struct fnet_flow_key) == 48, "no hidden padding");
@@ -30,11 +30,11 @@ enum fnet_flow_state {
     FNET_FLOW_CLOSED = 3,      /* FIN in both directions, or RST */
 };
 
-#define FNET_FLOW_ORIGINAL (1U << 0)      /* this entry is the direction of the first packet */
-#define FNET_FLOW_FIN (1U << 1)           /* this direction sent FIN */
-#define FNET_FLOW_RESET (1U << 2)         /* closed by RST: may come back to life */
-#define FNET_FLOW_ALIVE (1U << 3)         /* this direction sent a segment after the RST */
-#define FNET_FLOW_MASQUERADE (1U << 4)    /* the source was chosen by us: follows the uplink's address */
+#define FNET_FLOW_ORIGINAL (1U << 0)   /* this entry is the direction of the first packet */
+#define FNET_FLOW_FIN (1U << 1)        /* this direction sent FIN */
+#define FNET_FLOW_RESET (1U << 2)      /* closed by RST: may come back to life */
+#define FNET_FLOW_ALIVE (1U << 3)      /* this direction sent a segment after the RST */
+#define FNET_FLOW_MASQUERADE (1U << 4) /* the source was chosen by us: follows the uplink's address */
 
 struct fnet_flow {
     /* Rewrite: what the packet's tuple becomes. Wire order. */
@@ -42,17 +42,18 @@ struct fnet_flow {
     struct fnet_addr new_dst;
     __be16 new_src_port;
     __be16 new_dst_port;
-    __u32 address_diff; /* ones' complement difference of the addresses, for the IPv4 header and the pseudo-header (RFC 1624) */
+    __u32 address_diff; /* ones' complement difference of the addresses, for the IPv4 header and the pseudo-header (RFC
+                           1624) */
     __u32 port_diff;    /* the same for the ports or the ICMP identifier */
     /* Exit. */
     __u32 exit_ifindex;
     __u8 exit_dst_mac[FNET_MAC_LEN];
     __u8 exit_src_mac[FNET_MAC_LEN];
-    __u8 exit;  /* enum fnet_exit */
-    __u8 state; /* enum fnet_flow_state, of this direction */
-    __u16 flags; /* FNET_FLOW_* */
-    __u32 tunnel; /* FNET_EXIT_TUNNEL: index of the cached outer header; else 0 */
-    __u32 vni;    /* FNET_EXIT_TUNNEL: VXLAN network identifier, host order; else 0 */
+    __u8 exit;             /* enum fnet_exit */
+    __u8 state;            /* enum fnet_flow_state, of this direction */
+    __u16 flags;           /* FNET_FLOW_* */
+    __u32 tunnel;          /* FNET_EXIT_TUNNEL: index of the cached outer header; else 0 */
+    __u32 vni;             /* FNET_EXIT_TUNNEL: VXLAN network identifier, host order; else 0 */
     __u64 exit_checked_ns; /* CLOCK_MONOTONIC (coarse) of the last next-hop lookup */
     /* Accounting, written by this direction's packets only. */
     __u64 last_seen_ns; /* CLOCK_MONOTONIC (coarse) */
@@ -92,7 +93,7 @@ struct fnet_flow_table {
     __u32 cursor; /* of the collector's walk */
     __u32 reserved;
     __s64 count[FNET_CLASS_COUNT + 1]; /* flows by class; [NONE] is not kept; the last pads */
-    __u64 expired;   /* flows removed by time-out */
-    __u64 reclaimed; /* flows removed under pressure */
-    __u64 ticks;     /* of the collector: shows that it runs */
+    __u64 expired;                     /* flows removed by time-out */
+    __u64 reclaimed;                   /* flows removed under pressure */
+    __u64 ticks;                       /* of the collector: shows that it runs */
 };

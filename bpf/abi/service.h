@@ -7,7 +7,7 @@
  * addr is the host address, or 0.0.0.0 / :: for every address of the host. */
 struct fnet_service_key {
     __u32 prefix_len; /* in bits behind this field: 144 (address, protocol, reserved) + 0..16 of the port */
-    __be32 addr[4]; /* as fnet_addr.words */
+    __be32 addr[4];   /* as fnet_addr.words */
     __u8 protocol;
     __u8 reserved; /* zero */
     __be16 port;
@@ -39,10 +39,10 @@ struct fnet_service_stats {
 /* `filters`: bitmaps that let an uplink packet that cannot be ours pass with one array access.
  * Each region is 65536 bits in 1024 words; bit n of a region is bit (n % 64) of word n / 64. */
 enum fnet_filter {
-    FNET_FILTER_TCP = 0,      /* published host ports, any address */
+    FNET_FILTER_TCP = 0, /* published host ports, any address */
     FNET_FILTER_UDP = 1,
     FNET_FILTER_SCTP = 2,
-    FNET_FILTER_SUBNET4 = 3,  /* first 16 bits of a container subnet */
+    FNET_FILTER_SUBNET4 = 3, /* first 16 bits of a container subnet */
     FNET_FILTER_SUBNET6 = 4,
     FNET_FILTER_COUNT = 5,
 };

@@ -4,47 +4,47 @@
 
 #include "bpf/abi/base.h"
 
-#define FNET_VERDICTS(ROW)                                                                                        \
-    ROW(FLOW_FORWARDED, FAST, "translated by a flow entry and redirected")                                       \
-    ROW(LOCAL_FORWARDED, FAST, "container to container on one network, redirected")                              \
-    ROW(HOST_TRAFFIC, KERNEL, "the host's own packet on an uplink")                                              \
-    ROW(NOT_FOR_HOST, KERNEL, "frame on an uplink that is not addressed to this host's MAC")                     \
-    ROW(NO_FLOW, KERNEL, "packet to a published port that belongs to no flow and opens none")                    \
-    ROW(HOST_SOCKET, KERNEL, "a socket of the host owns this tuple")                                             \
-    ROW(TO_HOST, KERNEL, "container to an address of the host that publishes nothing there")                     \
-    ROW(TO_BRIDGE, KERNEL, "ARP, ND, broadcast, multicast or unknown neighbour: left to the bridge")             \
-    ROW(FROM_HOST, KERNEL, "the host to a container, delivered by the kernel")                                   \
-    ROW(FROM_BRIDGE, KERNEL, "container to container, delivered by the bridge")                                  \
-    ROW(ICMP_TO_KERNEL, KERNEL, "ICMP error or informational message on an uplink")                              \
-    ROW(FRAGMENT_TO_KERNEL, KERNEL, "fragment on an uplink that no flow claims")                                 \
-    ROW(MALFORMED, DROP, "header that lies about itself")                                                        \
-    ROW(SPOOFED_SOURCE, DROP, "source MAC, IP, ARP or ND address that is not the endpoint's own")                \
-    ROW(VLAN_TAGGED, DROP, "802.1Q or 802.1ad frame from an endpoint")                                           \
-    ROW(NOT_PUBLISHED, DROP, "from outside to a container's port that is not published")                         \
+#define FNET_VERDICTS(ROW) \
+    ROW(FLOW_FORWARDED, FAST, "translated by a flow entry and redirected") \
+    ROW(LOCAL_FORWARDED, FAST, "container to container on one network, redirected") \
+    ROW(HOST_TRAFFIC, KERNEL, "the host's own packet on an uplink") \
+    ROW(NOT_FOR_HOST, KERNEL, "frame on an uplink that is not addressed to this host's MAC") \
+    ROW(NO_FLOW, KERNEL, "packet to a published port that belongs to no flow and opens none") \
+    ROW(HOST_SOCKET, KERNEL, "a socket of the host owns this tuple") \
+    ROW(TO_HOST, KERNEL, "container to an address of the host that publishes nothing there") \
+    ROW(TO_BRIDGE, KERNEL, "ARP, ND, broadcast, multicast or unknown neighbour: left to the bridge") \
+    ROW(FROM_HOST, KERNEL, "the host to a container, delivered by the kernel") \
+    ROW(FROM_BRIDGE, KERNEL, "container to container, delivered by the bridge") \
+    ROW(ICMP_TO_KERNEL, KERNEL, "ICMP error or informational message on an uplink") \
+    ROW(FRAGMENT_TO_KERNEL, KERNEL, "fragment on an uplink that no flow claims") \
+    ROW(MALFORMED, DROP, "header that lies about itself") \
+    ROW(SPOOFED_SOURCE, DROP, "source MAC, IP, ARP or ND address that is not the endpoint's own") \
+    ROW(VLAN_TAGGED, DROP, "802.1Q or 802.1ad frame from an endpoint") \
+    ROW(NOT_PUBLISHED, DROP, "from outside to a container's port that is not published") \
     ROW(NETWORK_ISOLATED, DROP, "from one network to another, or within a network without inter-container traffic") \
-    ROW(NETWORK_INTERNAL, DROP, "to the outside from a network that is internal")                                \
-    ROW(FLOW_TABLE_FULL, DROP, "no slot left and none to reclaim")                                               \
-    ROW(PORTS_EXHAUSTED, DROP, "no free source port towards this destination")                                   \
-    ROW(SOURCE_DENIED, DROP, "source address not allowed to call this published port")                           \
-    ROW(NO_UPLINK, DROP, "the route leaves by a device that is not an uplink")                                   \
-    ROW(NO_ROUTE, DROP, "the host has no route to the destination")                                              \
-    ROW(TTL_EXCEEDED, DROP, "time to live ran out")                                                              \
-    ROW(TOO_BIG, DROP, "larger than the MTU of the way out")                                                     \
-    ROW(FRAGMENT, DROP, "fragment that would need translation")                                                  \
-    ROW(UNSUPPORTED_PROTOCOL, DROP, "protocol that cannot be translated")                                        \
-    ROW(ROUTER_MESSAGE, DROP, "router advertisement, redirect or DHCP answer from an endpoint")                  \
-    ROW(UNKNOWN_ENDPOINT, DROP, "a veth that no endpoint owns")                                                  \
-    ROW(INTERNAL_ERROR, DROP, "a helper refused what it should not")                                             \
-    ROW(RESET_WITHOUT_FLOW, DROP, "RST from a container for a connection that no longer exists")                 \
-    ROW(TUNNEL_UNKNOWN_PEER, DROP, "VXLAN from an address that is no peer")                                      \
-    ROW(TUNNEL_UNKNOWN_NETWORK, DROP, "VXLAN for a VNI that does not live here")                                 \
+    ROW(NETWORK_INTERNAL, DROP, "to the outside from a network that is internal") \
+    ROW(FLOW_TABLE_FULL, DROP, "no slot left and none to reclaim") \
+    ROW(PORTS_EXHAUSTED, DROP, "no free source port towards this destination") \
+    ROW(SOURCE_DENIED, DROP, "source address not allowed to call this published port") \
+    ROW(NO_UPLINK, DROP, "the route leaves by a device that is not an uplink") \
+    ROW(NO_ROUTE, DROP, "the host has no route to the destination") \
+    ROW(TTL_EXCEEDED, DROP, "time to live ran out") \
+    ROW(TOO_BIG, DROP, "larger than the MTU of the way out") \
+    ROW(FRAGMENT, DROP, "fragment that would need translation") \
+    ROW(UNSUPPORTED_PROTOCOL, DROP, "protocol that cannot be translated") \
+    ROW(ROUTER_MESSAGE, DROP, "router advertisement, redirect or DHCP answer from an endpoint") \
+    ROW(UNKNOWN_ENDPOINT, DROP, "a veth that no endpoint owns") \
+    ROW(INTERNAL_ERROR, DROP, "a helper refused what it should not") \
+    ROW(RESET_WITHOUT_FLOW, DROP, "RST from a container for a connection that no longer exists") \
+    ROW(TUNNEL_UNKNOWN_PEER, DROP, "VXLAN from an address that is no peer") \
+    ROW(TUNNEL_UNKNOWN_NETWORK, DROP, "VXLAN for a VNI that does not live here") \
     ROW(TUNNEL_BAD_INNER, DROP, "VXLAN with an inner packet that its sender may not send")
 
 enum fnet_verdict {
 #define FNET_VERDICT_ENUM(name, kind, text) FNET_##name,
     FNET_VERDICTS(FNET_VERDICT_ENUM)
 #undef FNET_VERDICT_ENUM
-    FNET_VERDICT_COUNT
+        FNET_VERDICT_COUNT
 };
 
 /* Value of `verdicts` (per-CPU array), key: enum fnet_verdict. */

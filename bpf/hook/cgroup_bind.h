@@ -1,5 +1,6 @@
-/* cgroup/bind4, bind6: while a port is published no process of the node's network namespace can bind it, with no process
- * of ours holding it. A connect's automatic bind never comes here; ip_local_reserved_ports covers that (user space). */
+/* cgroup/bind4, bind6: while a port is published no process of the node's network namespace can bind it, with no
+ * process of ours holding it. A connect's automatic bind never comes here; ip_local_reserved_ports covers that (user
+ * space). */
 #pragma once
 
 #include "bpf/lib/create.h"

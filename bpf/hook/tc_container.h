@@ -67,7 +67,8 @@ FNET_INLINE int arp_is_own(struct __sk_buff *skb, const struct fnet_endpoint *en
 #define ND_REDIRECT 137
 
 /* A neighbour advertisement may only speak for an address that the endpoint owns (or a link-local one). */
-FNET_INLINE int nd_target_is_own(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
+FNET_INLINE int nd_target_is_own(struct __sk_buff *skb, const struct packet *packet,
+                                 const struct fnet_endpoint *endpoint)
 {
     struct fnet_addr target;
 
@@ -78,8 +79,10 @@ FNET_INLINE int nd_target_is_own(struct __sk_buff *skb, const struct packet *pac
     return address_equal(&target, &endpoint->ipv6);
 }
 
-/* The option of type @type (1: source of an NS, 2: target of an NA) at the usual place must carry the endpoint's MAC. */
-FNET_INLINE int nd_option_is_own(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
+/* The option of type @type (1: source of an NS, 2: target of an NA) at the usual place must carry the endpoint's MAC.
+ */
+FNET_INLINE int nd_option_is_own(struct __sk_buff *skb, const struct packet *packet,
+                                 const struct fnet_endpoint *endpoint)
 {
     __u8 option[2];
     __u8 mac[ETH_ALEN] __attribute__((aligned(4)));
@@ -140,8 +143,8 @@ __noinline int container_guard(struct __sk_buff *skb, const struct packet *packe
 }
 
 /* To a container of the same network, without translation: any IP packet, fragments too. */
-FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packet *packet, struct fnet_endpoint *endpoint,
-                                       const struct fnet_address *target)
+FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packet *packet,
+                                       struct fnet_endpoint *endpoint, const struct fnet_address *target)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     struct ethhdr *eth = data;
@@ -187,8 +190,9 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
     route = &work->route;
     if (address_none(own) || (packet->is_ipv6 && address_link_local(&key->dst)))
         return container_to_kernel(skb, endpoint, FNET_TO_HOST); /* to the gateway's own link-local address */
-    where = address_equal(&key->dst, gateway) ? EXIT_LOCAL
-          : exit_lookup(skb, endpoint->bridge_ifindex, NULL, &key->dst, packet->is_ipv6, key->protocol, route);
+    where = address_equal(&key->dst, gateway)
+                ? EXIT_LOCAL
+                : exit_lookup(skb, endpoint->bridge_ifindex, NULL, &key->dst, packet->is_ipv6, key->protocol, route);
 
     if (where == EXIT_LOCAL) {
         if (packet->kind != PACKET_TUPLE || !port_is_published(key->protocol, key->dst_port))
@@ -199,7 +203,8 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
             if (!service || !address_is_local(skb, endpoint->bridge_ifindex, own, &key->dst, packet->is_ipv6, route))
                 return container_to_kernel(skb, endpoint, FNET_TO_HOST);
         }
-        if (key->protocol == IPPROTO_TCP && (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) != FNET_TCP_SYN)
+        if (key->protocol == IPPROTO_TCP &&
+            (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) != FNET_TCP_SYN)
             return container_to_kernel(skb, endpoint, FNET_NO_FLOW);
     } else {
         service = NULL;
@@ -230,7 +235,8 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         flow_to_service(work, service);
         if (target == endpoint->ifindex) /* a host drops packets from its own address */
             work->original.new_src = work->reply_key.dst = *gateway;
-        /* On one network the reply goes to the caller's MAC, not to the gateway's: it must look for flows from now on. */
+        /* On one network the reply goes to the caller's MAC, not to the gateway's: it must look for flows from now on.
+         */
         __sync_fetch_and_or(&server->flags, FNET_ENDPOINT_HAIRPIN);
         work->reply.exit = FNET_EXIT_PEER;
         work->reply.exit_ifindex = endpoint->ifindex;

@@ -1,6 +1,7 @@
-/* tcx/tc egress of an endpoint's host-side veth: what the kernel is about to deliver to a container. The fast path never
- * comes here (redirect_peer goes around it), so this is the gate of the slow one: the host itself and the network's own
- * members may pass, every other device, present or later, may not. No rule of iptables or FORWARD policy is relied on. */
+/* tcx/tc egress of an endpoint's host-side veth: what the kernel is about to deliver to a container. The fast path
+ * never comes here (redirect_peer goes around it), so this is the gate of the slow one: the host itself and the
+ * network's own members may pass, every other device, present or later, may not. No rule of iptables or FORWARD policy
+ * is relied on. */
 #pragma once
 
 #include "bpf/lib/leave.h"

@@ -22,7 +22,8 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
         return to_kernel(skb, HOST_TRAFFIC);
     /* Only a SYN opens a TCP flow. Anything else belongs to a connection of the host's own that was there before the
      * port was published, or to nothing: the kernel knows, and answers with RST. */
-    if (key->protocol == IPPROTO_TCP && (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) != FNET_TCP_SYN)
+    if (key->protocol == IPPROTO_TCP &&
+        (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) != FNET_TCP_SYN)
         return to_kernel(skb, NO_FLOW);
     service = service_find(&key->dst, key->protocol, key->dst_port, 0);
     if (!service) {
@@ -33,7 +34,8 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
         endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
         if (!endpoint)
             return drop(skb, UNKNOWN_ENDPOINT);
-        if (!address_is_local(skb, endpoint->bridge_ifindex, &service->container_addr, &key->dst, packet->is_ipv6, &work->route))
+        if (!address_is_local(skb, endpoint->bridge_ifindex, &service->container_addr, &key->dst, packet->is_ipv6,
+                              &work->route))
             return to_kernel(skb, HOST_TRAFFIC); /* in transit to another host (CVE-2025-67499) */
     } else {
         ifindex = service->endpoint_ifindex;
@@ -50,7 +52,8 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
 
     flow_prepare(work, packet);
     flow_to_service(work, service);
-    result = exit_lookup(skb, endpoint->bridge_ifindex, &key->dst, &key->src, packet->is_ipv6, key->protocol, &work->route);
+    result =
+        exit_lookup(skb, endpoint->bridge_ifindex, &key->dst, &key->src, packet->is_ipv6, key->protocol, &work->route);
     if (result == EXIT_OK || result == EXIT_UNRESOLVED)
         exit_remember(&work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
     work->reply.exit = FNET_EXIT_LINK; /* no way back yet: the reply looks again */

@@ -97,7 +97,8 @@ FNET_INLINE int masquerade_port_free(struct port_walk *walk, __be16 port)
 
     if (port_is_published(reply->protocol, port))
         return 0;
-    return !host_socket_exists(walk->skb, walk->is_ipv6, reply->protocol, &reply->src, reply->src_port, &reply->dst, port);
+    return !host_socket_exists(walk->skb, walk->is_ipv6, reply->protocol, &reply->src, reply->src_port, &reply->dst,
+                               port);
 }
 
 static long port_step(__u32 i, struct port_walk *walk)
@@ -126,8 +127,8 @@ static long port_step(__u32 i, struct port_walk *walk)
     return 1;
 }
 
-/* Creates the flow that the work space describes: original_key opens it, rewrite addresses and exits are filled in, ports
- * are chosen here. Returns FLOW_CREATED or a verdict. */
+/* Creates the flow that the work space describes: original_key opens it, rewrite addresses and exits are filled in,
+ * ports are chosen here. Returns FLOW_CREATED or a verdict. */
 #define FLOW_CREATED (-1)
 __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6)
 {

@@ -1,5 +1,5 @@
-/* The way out: next hops by fib lookup, believed for cfg.exit_ns, then looked up again in the program, so that a changed
- * route, next-hop MAC or uplink address is followed with no process running. */
+/* The way out: next hops by fib lookup, believed for cfg.exit_ns, then looked up again in the program, so that a
+ * changed route, next-hop MAC or uplink address is followed with no process running. */
 #pragma once
 
 #include "bpf/lib/flow.h"
@@ -7,10 +7,10 @@
 #include "bpf/lib/nat.h"
 
 enum exit_result {
-    EXIT_OK,        /* route.ifindex is an uplink, MACs are known */
+    EXIT_OK,         /* route.ifindex is an uplink, MACs are known */
     EXIT_UNRESOLVED, /* route.ifindex is an uplink, the neighbour is not known yet: use redirect_neigh */
-    EXIT_LOCAL,     /* an address of this host, or broadcast; or no route at all */
-    EXIT_ISOLATED,  /* into another container network */
+    EXIT_LOCAL,      /* an address of this host, or broadcast; or no route at all */
+    EXIT_ISOLATED,   /* into another container network */
     EXIT_NO_UPLINK,
     EXIT_NO_ROUTE,
 };
@@ -116,7 +116,8 @@ __noinline int exit_refresh(struct __sk_buff *skb, struct packet *packet, struct
     route = &work->route;
     ifindex = flow->endpoint_ifindex;
     is_ipv6 = packet->is_ipv6;
-    masquerade = (flow->flags & (FNET_FLOW_ORIGINAL | FNET_FLOW_MASQUERADE)) == (FNET_FLOW_ORIGINAL | FNET_FLOW_MASQUERADE);
+    masquerade =
+        (flow->flags & (FNET_FLOW_ORIGINAL | FNET_FLOW_MASQUERADE)) == (FNET_FLOW_ORIGINAL | FNET_FLOW_MASQUERADE);
     endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
     if (!endpoint)
         return drop(skb, UNKNOWN_ENDPOINT);

@@ -9,13 +9,14 @@
 #include "bpf/lib/maps.h"
 #include "bpf/lib/packet.h"
 
-#define FNET_RECLAIM_WINDOW 256      /* slots that one new flow may look at when the table is full */
+#define FNET_RECLAIM_WINDOW 256 /* slots that one new flow may look at when the table is full */
 #define FNET_RECLAIM_IDLE_NS (10ULL * 1000 * 1000 * 1000) /* an answered datagram flow is "idle" from here on */
-#define FNET_COLLECT_CHUNK 1024      /* slots per tick */
+#define FNET_COLLECT_CHUNK 1024                           /* slots per tick */
 #define FNET_COLLECT_TICK_NS (100ULL * 1000 * 1000)
 
 /* Key of the other direction: the translated tuple, reversed. */
-FNET_INLINE void flow_partner_key(const struct fnet_flow_key *key, const struct fnet_flow *flow, struct fnet_flow_key *partner)
+FNET_INLINE void flow_partner_key(const struct fnet_flow_key *key, const struct fnet_flow *flow,
+                                  struct fnet_flow_key *partner)
 {
     partner->src = flow->new_dst;
     partner->dst = flow->new_src;
@@ -138,10 +139,10 @@ FNET_INLINE __u64 flow_idle(const struct fnet_flow_key *key, __u64 now)
 }
 
 struct reclaim_walk {
-    __u32 found;     /* slot + 1 that was freed for the caller */
-    __u32 second;    /* slot + 1 of the best that is not closed */
+    __u32 found;  /* slot + 1 that was freed for the caller */
+    __u32 second; /* slot + 1 of the best that is not closed */
     __u32 second_class;
-    __u32 limit;     /* slots in use */
+    __u32 limit; /* slots in use */
     __u32 closed_exist;
 };
 
@@ -166,7 +167,8 @@ static long reclaim_step(__u32 i, struct reclaim_walk *walk)
     } else if (flow_class == FNET_CLASS_HALF_OPEN || flow_class == FNET_CLASS_DATAGRAM) {
         if (walk->second && walk->second_class <= flow_class)
             return 0;
-        if (flow_class == FNET_CLASS_DATAGRAM && flow_idle(&slot->key, bpf_ktime_get_coarse_ns()) < FNET_RECLAIM_IDLE_NS)
+        if (flow_class == FNET_CLASS_DATAGRAM &&
+            flow_idle(&slot->key, bpf_ktime_get_coarse_ns()) < FNET_RECLAIM_IDLE_NS)
             return 0;
         walk->second = index + 1;
         walk->second_class = flow_class;
@@ -177,7 +179,8 @@ static long reclaim_step(__u32 i, struct reclaim_walk *walk)
     return 0;
 }
 
-/* A slot for a new flow, or -1: closed flows go first, then half-open ones, then idle datagrams; established TCP never. */
+/* A slot for a new flow, or -1: closed flows go first, then half-open ones, then idle datagrams; established TCP never.
+ */
 __noinline int slot_reclaim(void)
 {
     struct fnet_flow_table *table = map_single(flow_table);
@@ -187,7 +190,8 @@ __noinline int slot_reclaim(void)
         return -1;
     walk.limit = table->unused < cfg.max_flows ? table->unused : cfg.max_flows;
     walk.closed_exist = table->count[FNET_CLASS_CLOSED] > 0;
-    if (table->count[FNET_CLASS_CLOSED] <= 0 && table->count[FNET_CLASS_HALF_OPEN] <= 0 && table->count[FNET_CLASS_DATAGRAM] <= 0)
+    if (table->count[FNET_CLASS_CLOSED] <= 0 && table->count[FNET_CLASS_HALF_OPEN] <= 0 &&
+        table->count[FNET_CLASS_DATAGRAM] <= 0)
         return -1;
     bpf_loop(FNET_RECLAIM_WINDOW, reclaim_step, &walk, 0);
     if (!walk.found && walk.second && flow_remove(walk.second - 1))

@@ -1,5 +1,5 @@
-/* Every map of the datapath and the load-time configuration. User space opens them by these names (loader/datapath.cpp).
- * max_entries marked "set at load" depend on --max-flows. */
+/* Every map of the datapath and the load-time configuration. User space opens them by these names
+ * (loader/datapath.cpp). max_entries marked "set at load" depend on --max-flows. */
 #pragma once
 
 #include "bpf/abi/config.h"
@@ -90,7 +90,7 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, FNET_FILTER_COUNT * FNET_FILTER_WORDS);
+    __uint(max_entries, FNET_FILTER_COUNT *FNET_FILTER_WORDS);
     __type(key, __u32);
     __type(value, __u64);
 } filters SEC(".maps");
@@ -144,7 +144,11 @@ struct {
 } scratch SEC(".maps");
 
 /* The one instance of a single-entry array; never NULL, but the verifier wants it said. */
-#define map_single(map) ({ __u32 map_zero = 0; bpf_map_lookup_elem(&(map), &map_zero); })
+#define map_single(map) \
+    ({ \
+        __u32 map_zero = 0; \
+        bpf_map_lookup_elem(&(map), &map_zero); \
+    })
 
 FNET_INLINE int filter_has(__u32 region, __u16 bit)
 {

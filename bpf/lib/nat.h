@@ -29,9 +29,10 @@ FNET_INLINE void nat_set_differences(const struct fnet_flow_key *key, struct fne
         sum += flow->new_src.words[i];
         sum += flow->new_dst.words[i];
     }
-    /* Where nothing changed the terms cancel to a multiple of 2^32-1: zero in ones' complement, kept as a true 0 so that
-     * the packet path can tell that there is nothing to do. */
-    flow->address_diff = address_equal(&key->src, &flow->new_src) && address_equal(&key->dst, &flow->new_dst) ? 0 : csum_fold32(sum);
+    /* Where nothing changed the terms cancel to a multiple of 2^32-1: zero in ones' complement, kept as a true 0 so
+     * that the packet path can tell that there is nothing to do. */
+    flow->address_diff =
+        address_equal(&key->src, &flow->new_src) && address_equal(&key->dst, &flow->new_dst) ? 0 : csum_fold32(sum);
     sum = (__u16)~key->src_port + (__u64)(__u16)~key->dst_port + flow->new_src_port + flow->new_dst_port;
     flow->port_diff = key->src_port == flow->new_src_port && key->dst_port == flow->new_dst_port ? 0 : (__u32)sum;
 }
@@ -51,7 +52,8 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
         __u64 flags = packet->key.protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
         if (flow->address_diff && packet->key.protocol != IPPROTO_ICMP) {
             __u64 ipv6 = packet->is_ipv6 && cfg.csum_ipv6 ? FNET_CSUM_IPV6 : 0;
-            if (bpf_l4_csum_replace(skb, l4 + packet->csum_offset, 0, flow->address_diff, flags | ipv6 | BPF_F_PSEUDO_HDR))
+            if (bpf_l4_csum_replace(skb, l4 + packet->csum_offset, 0, flow->address_diff,
+                                    flags | ipv6 | BPF_F_PSEUDO_HDR))
                 return -1;
         }
         if (flow->port_diff && bpf_l4_csum_replace(skb, l4 + packet->csum_offset, 0, flow->port_diff, flags))
@@ -59,10 +61,13 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
     }
     data = (void *)(long)skb->data;
     data_end = (void *)(long)skb->data_end;
-    if (data + ETH_HLEN + sizeof(struct ipv6hdr) > data_end && (packet->is_ipv6 || data + ETH_HLEN + sizeof(struct iphdr) > data_end))
+    if (data + ETH_HLEN + sizeof(struct ipv6hdr) > data_end &&
+        (packet->is_ipv6 || data + ETH_HLEN + sizeof(struct iphdr) > data_end))
         return -1;
     /* Both MACs lie in the flow as they do in the frame: three words. */
-    FNET_ASSERT(__builtin_offsetof(struct fnet_flow, exit_src_mac) == __builtin_offsetof(struct fnet_flow, exit_dst_mac) + ETH_ALEN, "adjacent MACs");
+    FNET_ASSERT(__builtin_offsetof(struct fnet_flow, exit_src_mac) ==
+                    __builtin_offsetof(struct fnet_flow, exit_dst_mac) + ETH_ALEN,
+                "adjacent MACs");
     FNET_ASSERT(__builtin_offsetof(struct fnet_flow, exit_dst_mac) % 4 == 0, "aligned MACs");
     words = data;
     macs = (const __u32 *)flow->exit_dst_mac;

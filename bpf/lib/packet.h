@@ -10,10 +10,10 @@
 #define FNET_TCP_ACK 0x10
 
 enum packet_kind {
-    PACKET_TUPLE,       /* TCP, UDP, SCTP or ICMP echo: the key is complete */
-    PACKET_ICMP_OTHER,  /* ICMP(v6) that is not echo; addresses and protocol are valid */
-    PACKET_FRAGMENT,    /* addresses and protocol are valid */
-    PACKET_OTHER_L4,    /* IP with another protocol or an extension header; addresses are valid */
+    PACKET_TUPLE,      /* TCP, UDP, SCTP or ICMP echo: the key is complete */
+    PACKET_ICMP_OTHER, /* ICMP(v6) that is not echo; addresses and protocol are valid */
+    PACKET_FRAGMENT,   /* addresses and protocol are valid */
+    PACKET_OTHER_L4,   /* IP with another protocol or an extension header; addresses are valid */
     PACKET_ARP,
     PACKET_NOT_IP,
     PACKET_MALFORMED,
@@ -28,9 +28,9 @@ struct packet {
     __u8 ttl;
     __u8 tcp_flags;
     __u8 icmp_type;
-    __u8 csum_offset;         /* of the L4 checksum from l4_offset; 0 = no checksum of ours */
-    __u8 gateway_bound;       /* destination MAC is the gateway's */
-    __u8 multicast;           /* destination MAC is multicast or broadcast */
+    __u8 csum_offset;   /* of the L4 checksum from l4_offset; 0 = no checksum of ours */
+    __u8 gateway_bound; /* destination MAC is the gateway's */
+    __u8 multicast;     /* destination MAC is multicast or broadcast */
 };
 
 #define PACKET_PULL (ETH_HLEN + 60 + 20) /* the longest headers that are looked at */
@@ -62,8 +62,14 @@ FNET_INLINE int address_none(const struct fnet_addr *a)
 }
 
 /* Frames start at an even address at best; the architectures that BPF's JIT serves here load words from there. */
-FNET_INLINE __u32 load32(const void *p) { return *(const __u32 *)p; }
-FNET_INLINE __u16 load16(const void *p) { return *(const __u16 *)p; }
+FNET_INLINE __u32 load32(const void *p)
+{
+    return *(const __u32 *)p;
+}
+FNET_INLINE __u16 load16(const void *p)
+{
+    return *(const __u16 *)p;
+}
 
 FNET_INLINE int mac_equal(const __u8 *a, const __u8 *b)
 {
@@ -73,7 +79,8 @@ FNET_INLINE int mac_equal(const __u8 *a, const __u8 *b)
 /* The gateway's MAC must be read through the volatile configuration: the compiler would take the const for zeros. */
 FNET_INLINE int mac_is_gateway(const __u8 *mac)
 {
-    return load32(mac) == *(const volatile __u32 *)cfg.gateway_mac && load16(mac + 4) == *(const volatile __u16 *)(cfg.gateway_mac + 4);
+    return load32(mac) == *(const volatile __u32 *)cfg.gateway_mac &&
+           load16(mac + 4) == *(const volatile __u16 *)(cfg.gateway_mac + 4);
 }
 
 FNET_INLINE void mac_set_gateway(__u8 *mac)
@@ -184,7 +191,8 @@ FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, 
     packet->key.protocol = ip->nexthdr;
     address_from_v6(&packet->key.src, &ip->saddr);
     address_from_v6(&packet->key.dst, &ip->daddr);
-    /* ::1 and v4-mapped addresses never travel (RFC 4291 2.5.3, RFC 4942 2.2); the latter would also alias our IPv4 keys. */
+    /* ::1 and v4-mapped addresses never travel (RFC 4291 2.5.3, RFC 4942 2.2); the latter would also alias our IPv4
+     * keys. */
     if (packet->key.src.quads[0] == 0 && packet->key.src.quads[1] != 0)
         return PACKET_MALFORMED;
     if (packet->key.dst.quads[0] == 0)

@@ -44,7 +44,8 @@ Result<IpPrefix> parse_prefix(std::string_view text, bool length_required) {
         return IpPrefix{address, static_cast<std::uint8_t>(max)};
     }
     const auto length = parse_unsigned(text.substr(slash + 1), max);
-    if (!length) return usage_error("'" + std::string{text} + "' has a bad prefix length", "it is a number from 0 to " + std::to_string(max));
+    if (!length)
+        return usage_error("'" + std::string{text} + "' has a bad prefix length", "it is a number from 0 to " + std::to_string(max));
     return IpPrefix{address, static_cast<std::uint8_t>(*length)};
 }
 
@@ -96,7 +97,9 @@ IpAddress IpAddress::from_wire(Family family, const void* wire) {
     return address;
 }
 
-IpAddress IpAddress::any(Family family) { return family == Family::kIpv4 ? v4(0, 0, 0, 0) : IpAddress{}; }
+IpAddress IpAddress::any(Family family) {
+    return family == Family::kIpv4 ? v4(0, 0, 0, 0) : IpAddress{};
+}
 
 Result<IpAddress> IpAddress::parse(std::string_view text) {
     const std::string copy{text};
@@ -110,7 +113,9 @@ Family IpAddress::family() const {
     return std::equal(kV4MappedPrefix.begin(), kV4MappedPrefix.end(), bytes_.begin()) ? Family::kIpv4 : Family::kIpv6;
 }
 
-bool IpAddress::is_any() const { return *this == any(family()); }
+bool IpAddress::is_any() const {
+    return *this == any(family());
+}
 
 bool IpAddress::is_loopback() const {
     if (family() == Family::kIpv4) return bytes_[kV4Offset] == 127;
@@ -123,9 +128,13 @@ bool IpAddress::is_multicast() const {
     return family() == Family::kIpv4 ? (bytes_[kV4Offset] & 0xf0U) == 0xe0U : bytes_[0] == 0xffU;
 }
 
-const std::uint8_t* IpAddress::wire() const { return bytes_.data() + (family() == Family::kIpv4 ? kV4Offset : 0); }
+const std::uint8_t* IpAddress::wire() const {
+    return bytes_.data() + (family() == Family::kIpv4 ? kV4Offset : 0);
+}
 
-std::size_t IpAddress::wire_size() const { return family() == Family::kIpv4 ? 4 : 16; }
+std::size_t IpAddress::wire_size() const {
+    return family() == Family::kIpv4 ? 4 : 16;
+}
 
 std::uint32_t IpAddress::v4_host_order() const {
     std::uint32_t value = 0;
@@ -152,11 +161,14 @@ IpAddress IpAddress::plus(std::uint64_t offset) const {
 Result<IpPrefix> IpPrefix::parse(std::string_view text) {
     const IpPrefix prefix = TRY(parse_prefix(text, true));
     if (prefix != prefix.network())
-        return usage_error("'" + std::string{text} + "' has bits set behind the prefix", "did you mean " + prefix.network().to_string() + "?");
+        return usage_error("'" + std::string{text} + "' has bits set behind the prefix",
+                           "did you mean " + prefix.network().to_string() + "?");
     return prefix;
 }
 
-Result<IpPrefix> IpPrefix::parse_interface(std::string_view text) { return parse_prefix(text, false); }
+Result<IpPrefix> IpPrefix::parse_interface(std::string_view text) {
+    return parse_prefix(text, false);
+}
 
 IpPrefix IpPrefix::network() const {
     return {IpAddress::from_bytes(fill_host_bits(address_.bytes(), bits_from_start(*this), false)), length_};
@@ -166,13 +178,17 @@ bool IpPrefix::contains(const IpAddress& address) const {
     return address.family() == family() && IpPrefix{address, length_}.network() == network();
 }
 
-bool IpPrefix::overlaps(const IpPrefix& other) const { return contains(other.address_) || other.contains(address_); }
+bool IpPrefix::overlaps(const IpPrefix& other) const {
+    return contains(other.address_) || other.contains(address_);
+}
 
 IpAddress IpPrefix::last() const {
     return IpAddress::from_bytes(fill_host_bits(address_.bytes(), bits_from_start(*this), true));
 }
 
-std::string IpPrefix::to_string() const { return address_.to_string() + "/" + std::to_string(length_); }
+std::string IpPrefix::to_string() const {
+    return address_.to_string() + "/" + std::to_string(length_);
+}
 
 Result<MacAddress> MacAddress::parse(std::string_view text) {
     std::array<std::uint8_t, 6> bytes{};
@@ -186,11 +202,14 @@ Result<MacAddress> MacAddress::parse(std::string_view text) {
     return MacAddress{bytes};
 }
 
-bool MacAddress::is_zero() const { return *this == MacAddress{}; }
+bool MacAddress::is_zero() const {
+    return *this == MacAddress{};
+}
 
 std::string MacAddress::to_string() const {
     std::array<char, 18> text{};
-    (void)std::snprintf(text.data(), text.size(), "%02x:%02x:%02x:%02x:%02x:%02x", bytes_[0], bytes_[1], bytes_[2], bytes_[3], bytes_[4], bytes_[5]);
+    (void)std::snprintf(text.data(), text.size(), "%02x:%02x:%02x:%02x:%02x:%02x", bytes_[0], bytes_[1], bytes_[2], bytes_[3], bytes_[4],
+                        bytes_[5]);
     return text.data();
 }
 
@@ -200,6 +219,8 @@ Result<Port> Port::parse(std::string_view text) {
     return Port{static_cast<std::uint16_t>(*value)};
 }
 
-std::uint16_t Port::wire() const { return htons(value_); }
+std::uint16_t Port::wire() const {
+    return htons(value_);
+}
 
 }  // namespace fastnet

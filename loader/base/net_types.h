@@ -18,7 +18,7 @@ enum class Family : std::uint8_t { kIpv4 = 4, kIpv6 = 6 };
 
 /// IP protocol numbers (IANA) that fastnet knows by name.
 enum class Protocol : std::uint8_t { kIcmp = 1, kTcp = 6, kUdp = 17, kIcmpv6 = 58, kSctp = 132 };
-std::string to_string(Protocol protocol);                    ///< "tcp", "udp", "sctp", "icmp", "icmpv6"
+std::string to_string(Protocol protocol);                      ///< "tcp", "udp", "sctp", "icmp", "icmpv6"
 std::optional<Protocol> protocol_from(std::string_view text);  ///< lower or upper case
 
 class IpAddress {

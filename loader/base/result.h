@@ -63,7 +63,7 @@ class [[nodiscard]] Result {
 public:
     using value_type = T;
 
-    Result(T value) : state_{std::in_place_index<0>, std::move(value)} {}  // NOLINT(google-explicit-constructor)
+    Result(T value) : state_{std::in_place_index<0>, std::move(value)} {}      // NOLINT(google-explicit-constructor)
     Result(Error error) : state_{std::in_place_index<1>, std::move(error)} {}  // NOLINT(google-explicit-constructor)
 
     bool has_value() const noexcept { return state_.index() == 0; }
@@ -71,10 +71,10 @@ public:
 
     T& value() & { return *checked(); }
     const T& value() const& { return *std::get_if<0>(&state_); }
-    T&& value() && { return std::move(*checked()); }
+    T value() && { return std::move(*checked()); }  // by value: `for (x : f().value())` must not dangle
     T& operator*() & { return value(); }
     const T& operator*() const& { return value(); }
-    T&& operator*() && { return std::move(*this).value(); }
+    T operator*() && { return std::move(*this).value(); }
     T* operator->() { return checked(); }
     const T* operator->() const { return std::get_if<0>(&state_); }
 
@@ -94,22 +94,23 @@ private:
 };
 
 using Status = Result<Ok>;
-inline Status ok() { return Ok{}; }
+inline Status ok() {
+    return Ok{};
+}
 
 }  // namespace fastnet
 
 // TRY(expr): the value of a Result, or return its error from the enclosing function.
 // Variadic for commas in template arguments. Never nest two of them in one expression: the inner name shadows.
-#define TRY(...)                                                          \
-    __extension__({                                                       \
-        auto try_result = (__VA_ARGS__);                                  \
+#define TRY(...)                                                           \
+    __extension__({                                                        \
+        auto try_result = (__VA_ARGS__);                                   \
         if (!try_result.has_value()) return std::move(try_result).error(); \
-        std::move(try_result).value();                                    \
+        std::move(try_result).value();                                     \
     })
 
 // CHECK_OK(expr): like TRY for a Status whose value nobody wants.
-#define CHECK_OK(...)                                                         \
-    do {                                                                      \
-        if (auto check_result = (__VA_ARGS__); !check_result.has_value())     \
-            return std::move(check_result).error();                           \
+#define CHECK_OK(...)                                                                                             \
+    do {                                                                                                          \
+        if (auto check_result = (__VA_ARGS__); !check_result.has_value()) return std::move(check_result).error(); \
     } while (0)

@@ -1,0 +1,170 @@
+// One test's datapath: the real programs with fresh maps (never pinned), on the devices of a NetLab, run on single packets
+// by BPF_PROG_TEST_RUN. A run shows the packet in, the packet out, the action and which verdicts were counted.
+// The redirect target is not visible there: look at the flow's exit, or attach() and watch a FarDevice.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/pkt_cls.h>
+
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bpf/abi/config.h"
+#include "bpf/abi/endpoint.h"
+#include "bpf/abi/flow.h"
+#include "bpf/abi/service.h"
+#include "bpf/abi/verdict.h"
+#include "tests/bpf/netlab.h"
+#include "tests/bpf/packet_builder.h"
+#include "tests/bpf/packet_view.h"
+#include "tests/bpf/roles.h"
+
+struct datapath;  // the skeleton
+
+namespace fastnet::test {
+
+inline constexpr std::uint64_t kSecond = 1'000'000'000;
+inline constexpr int kToKernel = TC_ACT_UNSPEC, kDropped = TC_ACT_SHOT, kRedirected = TC_ACT_REDIRECT;
+
+using Verdicts = std::map<fnet_verdict, std::uint64_t>;  ///< packets, those that counted any
+
+struct Outcome {
+    int action = 0;
+    Bytes in, out;
+    Verdicts verdicts;
+    PacketView view() const { return PacketView{out}; }
+    bool counted_only(fnet_verdict verdict) const { return verdicts == Verdicts{{verdict, 1}}; }
+};
+void PrintTo(const Outcome& outcome, std::ostream* stream);
+std::string name_of(fnet_verdict verdict);
+
+/// A container on the node; `device` is the host-side veth.
+struct Container {
+    std::uint32_t id = 0, network = 0;
+    std::uint32_t ifindex = 0, bridge = 0;
+    IpAddress ipv4, ipv6, gateway4, gateway6;
+    MacAddress mac;
+    std::string device;
+};
+
+struct Publication {
+    std::uint32_t id = 1;
+    Protocol protocol = Protocol::kTcp;
+    IpAddress address;  ///< of the host; 0.0.0.0 or :: for all
+    std::uint16_t port = 8080;
+    std::uint16_t ports = 1;  ///< a power of two, and `port` a multiple of it: one map entry
+    std::uint16_t container_port = 80;
+};
+
+struct Options {
+    std::uint32_t max_flows = 1024;
+    std::uint16_t masquerade_first = 16384, masquerade_last = 32767;
+    std::uint64_t tcp_established_s = 7440, tcp_transitory_s = 240, udp_s = 300, udp_unreplied_s = 120, icmp_s = 60;
+};
+
+class DatapathTest : public ::testing::Test {
+protected:
+    explicit DatapathTest(Options options = {});
+    ~DatapathTest() override;
+    void SetUp() override;
+
+    // Running packets.
+    Outcome at_uplink(const Packet& packet) { return run("tc_uplink", packet.bytes(), lab().ifindex("up0")); }
+    Outcome at_container(const Packet& packet) { return at_container(container_, packet); }
+    Outcome at_container(const Container& sender, const Packet& packet) { return run("tc_container", packet.bytes(), sender.ifindex); }
+    /// What the kernel is about to deliver to @p to, after it came in by @p from_ifindex (0: the host's own).
+    Outcome at_delivery(const Container& to, std::uint32_t from_ifindex, const Packet& packet) {
+        return run("tc_deliver", packet.bytes(), to.ifindex, from_ifindex);
+    }
+    Outcome run(const char* program, const Bytes& frame, std::uint32_t ifindex, std::uint32_t ingress_ifindex = 0);
+    /// Without the verdicts, which cost more than the run: for thousands of packets. False: the kernel refused the frame.
+    bool run_quickly(const char* program, const Bytes& frame, std::uint32_t ifindex, Outcome& outcome);
+    int run_maintenance(const char* program);
+    /// By a tcx link that lives as long as the test.
+    void attach(const char* program, const std::string& device);
+
+    // State that user space would write.
+    void publish(const Publication& publication, const Container& target);
+    void publish(const Publication& publication) { publish(publication, container_); }
+    void set_flags(const Container& container, std::uint64_t flags);
+    bool forget_container(const Container& container);  ///< its entry in `endpoints` goes
+    void set_filter(fnet_filter region, std::uint16_t bit, bool on = true);
+
+    // State that the programs wrote.
+    Verdicts verdicts() const;
+    std::optional<fnet_flow> flow(const fnet_flow_key& key) const;
+    std::vector<std::pair<fnet_flow_key, fnet_flow>> flows() const;
+    std::optional<fnet_flow> partner_of(const fnet_flow_key& key) const;
+    fnet_flow_class class_of(const fnet_flow_key& key) const;  ///< FNET_CLASS_NONE: no such flow
+    std::int64_t count_of(fnet_flow_class flow_class) const { return table().count[flow_class]; }
+    fnet_flow_table table() const;
+    fnet_endpoint endpoint(const Container& container) const;
+    fnet_service_stats service_stats(std::uint32_t service) const;
+
+    /// Lets the flow look @p seconds older than it is, in both directions.
+    void age(const fnet_flow_key& key, std::uint64_t seconds);
+    void forget_exit(const fnet_flow_key& key);  ///< its next hop is looked up again by the next packet
+    /// Waits until the collector went through the whole table at least once from now on.
+    bool collector_walks();
+    std::uint32_t purge(std::uint32_t endpoint_ifindex, std::uint32_t service);
+    /// Every slot is free or in use, never both nor neither; each in use has its two entries; the counts are exact.
+    ::testing::AssertionResult slots_are_accounted_for();
+
+    const NetLab& lab() const { return *lab_; }
+    const Container& container() const { return container_; }
+    const Container& neighbour() const { return neighbour_; }
+    const Container& stranger() const { return stranger_; }
+    int map_fd(const char* name) const;
+    int program_fd(const char* name) const;
+    Options options_;
+
+private:
+    void load();
+    void add_container(const Container& container);
+    Container make_container(std::uint32_t id, const std::string& device, const std::string& bridge, IpAddress ipv4, IpAddress ipv6, MacAddress mac) const;
+
+    std::unique_ptr<NetLab> lab_;
+    ::datapath* skeleton_ = nullptr;
+    std::vector<UniqueFd> links_;
+    Container container_, neighbour_, stranger_;
+};
+
+fnet_addr to_abi(const IpAddress& address);
+/// @p ifindex 0: on the node's side. For ICMP echo give the identifier as the requester's port.
+fnet_flow_key key_of(Protocol protocol, const IpAddress& src, std::uint16_t src_port, const IpAddress& dst, std::uint16_t dst_port,
+                     std::uint32_t ifindex = 0);
+fnet_flow_key partner_key(const fnet_flow_key& key, const fnet_flow& flow);
+
+/// The verdict, once and nothing else; and not a byte changed.
+::testing::AssertionResult left_alone(const Outcome& outcome, int action, fnet_verdict verdict);
+::testing::AssertionResult redirected(const Outcome& outcome, fnet_verdict verdict, const Packet& expected);
+
+MATCHER_P(GoesToTheKernel, verdict, "goes to the kernel unchanged, counted as " + name_of(verdict)) {
+    const auto result = left_alone(arg, kToKernel, verdict);
+    *result_listener << result.message();
+    return static_cast<bool>(result);
+}
+MATCHER_P(IsDropped, verdict, "is dropped unchanged, counted as " + name_of(verdict)) {
+    const auto result = left_alone(arg, kDropped, verdict);
+    *result_listener << result.message();
+    return static_cast<bool>(result);
+}
+/// Redirected by a flow as exactly these bytes, whose checksums the builder computes in full.
+MATCHER_P(Redirects, expected, "is redirected as " + describe(Packet{expected}.bytes())) {
+    const auto result = redirected(arg, FNET_FLOW_FORWARDED, expected);
+    *result_listener << result.message();
+    return static_cast<bool>(result);
+}
+/// The same to another container of the network, which needs no flow.
+MATCHER_P(RedirectsToNeighbour, expected, "is redirected as " + describe(Packet{expected}.bytes())) {
+    const auto result = redirected(arg, FNET_LOCAL_FORWARDED, expected);
+    *result_listener << result.message();
+    return static_cast<bool>(result);
+}
+
+}  // namespace fastnet::test
