@@ -197,6 +197,17 @@ fs::path link_pin(const fs::path& pin_dir, int ifindex, const char* program) {
     return pin_dir / "links" / (std::to_string(ifindex) + "-" + program);
 }
 
+const char* program_of(Hook hook) {
+    switch (hook) {
+        case Hook::kUplinkIngress: return kUplink;
+        case Hook::kContainerIngress: return kContainer;
+        case Hook::kContainerEgress: return kDeliver;
+        case Hook::kBind4: return "cgroup_bind4";
+        case Hook::kBind6: return "cgroup_bind6";
+    }
+    return "";
+}
+
 Direction direction_of(const std::string& program) {
     return program == kDeliver ? Direction::kEgress : Direction::kIngress;
 }
@@ -323,7 +334,7 @@ Status Datapath::replace_programs(const DatapathConfig& config, const Features& 
             if (device.kind == FNET_DEVICE_UPLINK) hooks.emplace_back(static_cast<int>(ifindex), Hook::kUplinkIngress);
         }));
         for (const auto& [ifindex, hook] : hooks) {
-            const char* program = hook == Hook::kUplinkIngress ? kUplink : hook == Hook::kContainerIngress ? kContainer : kDeliver;
+            const char* program = program_of(hook);
             CHECK_OK(attach_clsact(TRY(open_program(fresh / program)).get(), ifindex, direction_of(program)));
         }
     }
@@ -334,7 +345,7 @@ Status Datapath::replace_programs(const DatapathConfig& config, const Features& 
 }
 
 Status Datapath::attach_device(int ifindex, Hook hook) {
-    const char* program = hook == Hook::kUplinkIngress ? kUplink : hook == Hook::kContainerIngress ? kContainer : kDeliver;
+    const char* program = program_of(hook);
     const UniqueFd fd = TRY(open_program(pin_dir_ / "progs" / program));
     const Direction direction = direction_of(program);
     return tcx_ ? attach_tcx(fd.get(), ifindex, direction, link_pin(pin_dir_, ifindex, program))
@@ -373,6 +384,15 @@ Status Datapath::attach_cgroup(const fs::path& cgroup) {
 
 bool Datapath::cgroup_attached() const {
     return fs::exists(pin_dir_ / "links" / "cgroup_bind4") && fs::exists(pin_dir_ / "links" / "cgroup_bind6");
+}
+
+bool Datapath::is_attached(int ifindex, Hook hook) const {
+    if (!tcx_) return true;
+    const UniqueFd link{bpf_obj_get(link_pin(pin_dir_, ifindex, program_of(hook)).c_str())};
+    bpf_link_info info{};
+    __u32 length = sizeof info;
+    // A link whose device is gone, or that was detached by force, stays pinned but has no device any more.
+    return link && bpf_obj_get_info_by_fd(link.get(), &info, &length) == 0 && info.xdp.ifindex == static_cast<__u32>(ifindex);
 }
 
 std::vector<AttachedHook> Datapath::attached() const {

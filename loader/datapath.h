@@ -71,6 +71,8 @@ public:
     /// bind4/bind6 hooks at a cgroup v2 directory.
     Status attach_cgroup(const std::filesystem::path& cgroup);
     bool cgroup_attached() const;
+    /// Whether attach_uplink() or attach_endpoint() stands. A clsact filter that others removed is not noticed: it has no pin.
+    bool is_attached(int ifindex, Hook hook) const;
     std::vector<AttachedHook> attached() const;
 
     /// Flows of an endpoint (by host veth ifindex) or of a service: both directions removed, slots freed, totals kept.

@@ -1,7 +1,7 @@
 // The injector: UDP frames made in the kernel by XDP live frames, sent into the wire, counted by a socket.
 // Everything runs on one core: the frame is made, crosses the wire, the receiving node's stack and the datapath under
 // test, and is read by the sink. So time / delivered packets is the whole cost of one packet, and ratios between
-// variants understate the difference between their datapaths by what they have in common (about 300 ns here).
+// variants understate the difference between their datapaths by what they have in common.
 #include "bench.h"
 
 #include <arpa/inet.h>

@@ -5,7 +5,7 @@
 #include <sys/wait.h>
 
 #include <cerrno>
-#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "bench.h"
@@ -128,22 +128,34 @@ void serve(const ServeOptions& options) {
     std::vector<UniqueFd> sockets;
     for (const ServiceSpec& spec : options.services) sockets.push_back(open_service(options, spec));
 
+    // The signals that end us are taken by sigwait below, so that no service is left behind, not even as a zombie.
+    sigset_t ends;
+    sigset_t before;
+    sigemptyset(&ends);
+    for (const int signal_number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&ends, signal_number);
+    sigprocmask(SIG_BLOCK, &ends, &before);
+
+    std::vector<pid_t> children;
     for (std::size_t i = 0; i < sockets.size(); ++i) {
         const pid_t child = fork();
         if (child < 0) die_errno("fork");
         if (child == 0) {
+            sigprocmask(SIG_SETMASK, &before, nullptr);
             die_with_parent();
             run(options, options.services[i], sockets[i].get());
         }
+        children.push_back(child);
     }
     sockets.clear();
     JsonLine("serve").add("services", std::uint64_t{options.services.size()}).print();
 
+    int signal_number = 0;
+    sigwait(&ends, &signal_number);
+    for (const pid_t child : children) kill(child, SIGKILL);
+    for (const pid_t child : children) waitpid(child, nullptr, 0);
     // A service ends only by a failure of its own, which it has printed: then the whole server is of no use.
-    int status = 0;
-    while (wait(&status) < 0 && errno == EINTR) {
-    }
-    die("a service ended");
+    if (signal_number == SIGCHLD) die("a service ended");
+    std::exit(0);
 }
 
 }  // namespace fnbench

@@ -4,6 +4,30 @@
 
 #include "bpf/lib/create.h"
 
+FNET_INLINE int in_container_subnet(const struct fnet_addr *addr)
+{
+    struct fnet_subnet_key subnet = {.prefix_len = 128};
+
+    subnet.addr[0] = addr->words[0];
+    subnet.addr[1] = addr->words[1];
+    subnet.addr[2] = addr->words[2];
+    subnet.addr[3] = addr->words[3];
+    return bpf_map_lookup_elem(&subnets, &subnet) != NULL;
+}
+
+/* 0, or why this source opens no flow: nobody can be answered there (RFC 1122 3.2.1.3, RFC 4291 2.5.2 and 2.7), or it
+ * says that it is a container of this node, which never comes in by an uplink. */
+FNET_INLINE int source_refused(const struct fnet_addr *src, int is_ipv6)
+{
+    if (is_ipv6) {
+        if (src->bytes[0] == 0xff || address_none(src))
+            return FNET_MALFORMED;
+    } else if (src->bytes[12] == 0 || (src->bytes[12] & 0xf0) == 0xe0 || src->words[3] == ~(__be32)0) {
+        return FNET_MALFORMED;
+    }
+    return in_container_subnet(src) ? FNET_SPOOFED_SOURCE : 0;
+}
+
 /* The first packet to a published port opens a flow. Returns a tc action. */
 __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
 {
@@ -47,6 +71,9 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     if (key->protocol == IPPROTO_UDP &&
         host_socket_exists(skb, packet->is_ipv6, IPPROTO_UDP, &key->src, key->src_port, &key->dst, key->dst_port))
         return to_kernel(skb, HOST_SOCKET);
+    result = source_refused(&key->src, packet->is_ipv6);
+    if (result)
+        return leave(skb, (__u32)result, TC_ACT_SHOT);
     if (packet->ttl <= 1)
         return drop(skb, TTL_EXCEEDED);
 
@@ -91,15 +118,8 @@ int tc_uplink(struct __sk_buff *skb)
         return to_kernel(skb, HOST_TRAFFIC);
     /* Straight to a container's address: never allowed, whatever the host's routes and FORWARD policy say. One array
      * access tells nearly all of the host's own traffic apart, the exact answer comes from the trie. */
-    if (unlikely(first_bits_are_ours(&packet))) {
-        struct fnet_subnet_key subnet = {.prefix_len = 128};
-        subnet.addr[0] = key->dst.words[0];
-        subnet.addr[1] = key->dst.words[1];
-        subnet.addr[2] = key->dst.words[2];
-        subnet.addr[3] = key->dst.words[3];
-        if (bpf_map_lookup_elem(&subnets, &subnet))
-            return drop(skb, NOT_PUBLISHED);
-    }
+    if (unlikely(first_bits_are_ours(&packet)) && in_container_subnet(&key->dst))
+        return drop(skb, NOT_PUBLISHED);
     if (packet.kind == PACKET_FRAGMENT)
         return to_kernel(skb, FRAGMENT_TO_KERNEL);
     if (packet.kind == PACKET_ICMP_OTHER)

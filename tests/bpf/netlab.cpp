@@ -123,7 +123,9 @@ NetLab::NetLab() : origin_{current_netns()}, far_{fresh_netns()} {
     ip_batch("addr add 2001:db8:2::2/64 dev up0 nodad\naddr add fd00:10::1/64 dev br1 nodad\naddr add fd00:20::1/64 dev br2 nodad\n"
              "neigh add 2001:db8:2::1 lladdr " + router_mac.to_string() + " dev up0 nud permanent\n"
              "route add default via 2001:db8:2::1 dev up0\n"
-             "rule add iif br1 from fd00:10::/64 priority 1000 prohibit\nrule add iif br2 from fd00:20::/64 priority 1000 prohibit\n",
+             // Not `prohibit` in the rule: for IPv6 bpf_fib_lookup then says NOT_FWDED, as it does for a local address.
+             "route add prohibit default table 1000\n"
+             "rule add iif br1 from fd00:10::/64 priority 1000 lookup 1000\nrule add iif br2 from fd00:20::/64 priority 1000 lookup 1000\n",
              true);
 }
 

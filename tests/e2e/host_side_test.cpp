@@ -145,7 +145,7 @@ TEST_F(HostSide, PortThatAProcessHoldsIsRefusedWithItsPidAndName) {
     const std::vector<Holder> holders{{{"ncat", "-k", "-l", "0.0.0.0", "2000"}, Transport::kTcp, "2000:80"},
                                       {{"ncat", "-k", "-l", "127.0.0.1", "2000"}, Transport::kTcp, "2000:80"},
                                       {{"ncat", "-k", "-6", "-l", "::", "2000"}, Transport::kTcp, "2000:80"},
-                                      {{"ncat", "-k", "-u", "-l", "0.0.0.0", "2000"}, Transport::kUdp, "2000:80/udp"},
+                                      {{"ncat", "-u", "-l", "0.0.0.0", "2000"}, Transport::kUdp, "2000:80/udp"},
                                       {{"ncat", "-k", "-l", "0.0.0.0", "2000"}, Transport::kTcp, "1990-2010:90-110"},
                                       {{"ncat", "-k", "-l", kNodeIp, "2000"}, Transport::kTcp, kNodeIp + ":2000:80"}};
     for (const Holder& holder : holders) {

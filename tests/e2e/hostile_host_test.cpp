@@ -1,9 +1,8 @@
-// The same promises on a host that has rules of its own: conntrack, bridge netfilter, FORWARD DROP, a flushed ruleset,
-// a running Docker. fastnet must neither need nor suffer from any of them.
+// The same promises on a host that has rules of its own: conntrack, bridge netfilter, FORWARD DROP, a flushed ruleset.
+// (A running Docker: docker_test.cpp.) fastnet must neither need nor suffer from any of them.
 #include <gtest/gtest.h>
 
 #include "tests/harness/lab.h"
-#include "tests/harness/privileges.h"
 
 namespace fastnet::test {
 namespace {
@@ -103,59 +102,6 @@ TEST_F(OwnRules, FastPathFlowsNeverEnterTheHostsConntrack) {
     const std::string table = lab().node().run({"conntrack", "-L"}).out;
     EXPECT_EQ(table.find("dport=2000"), std::string::npos) << table;
     EXPECT_EQ(table.find("dport=8099"), std::string::npos) << table;
-}
-
-TEST_F(OwnRules, DockerOnTheSameHostAndFastnetDoNotDisturbEachOther) {
-    if (const std::string reason = missing_program("dockerd"); !reason.empty()) {
-        lab().skip_cleanup();
-        GTEST_SKIP() << reason;
-    }
-    const std::string directory = lab().root().string() + "-docker";
-    ASSERT_TRUE(shell("mkdir -p " + directory + "/image/www && echo '{}' > " + directory + "/daemon.json && cp $(command -v busybox) " +
-                      directory + "/image/busybox && echo from docker > " + directory + "/image/www/index.html && tar -C " + directory +
-                      "/image -cf " + directory + "/image.tar .")
-                    .ok());
-    lab().attach("before", {"-p", "2000:80"});
-    RunOptions options;
-    options.env = {{"DOCKER_HOST", "unix://" + directory + "/d.sock"}, {"PATH", "/usr/bin:/usr/sbin:/bin:/sbin"}};
-    options.timeout = Millis{60'000};
-    Background dockerd = lab().node().background(
-        {"dockerd", "--config-file", directory + "/daemon.json", "--data-root", directory + "/data", "--exec-root", directory + "/exec",
-         "--pidfile", directory + "/pid", "-H", "unix://" + directory + "/d.sock", "--storage-driver", "overlay2"},
-        options);
-    const auto docker = [&](const std::string& command) { return lab().node().shell("/usr/bin/docker " + command, options); };
-    ASSERT_TRUE(wait_until([&] { return docker("info").ok(); }, Millis{30'000})) << dockerd.output();
-    EXPECT_TRUE(docker("import " + directory + "/image.tar fastnet-test:1").ok());
-    const CommandResult started =
-        docker("run -d --name d1 --ulimit nofile=1024:1024 -p 2100:80 fastnet-test:1 /busybox httpd -f -p 80 -h /www");
-    EXPECT_TRUE(started.ok()) << started;
-    lab().attach("after", {"-p", "2001:80"});
-    {
-        const WebServer before{lab().at("before"), "before"};
-        const WebServer after{lab().at("after"), "after"};
-        const WebServer outside{lab().client(), "outside"};
-        EXPECT_NE(fetch(lab().client(), url(kNodeIp, 2000)), "");
-        EXPECT_NE(fetch(lab().client(), url(kNodeIp, 2001)), "");
-        EXPECT_EQ(fetch_soon(lab().client(), url(kNodeIp, 2100)), "from docker\n");
-        EXPECT_NE(fetch(lab().at("after"), url(kInternetIp, 80)), "");
-        EXPECT_NE(fetch(lab().at("after"), url(lab().ip("before"), 80)), "");
-        // Neither side reaches the other's containers directly.
-        const std::string docker_ip = docker("inspect -f '{{.NetworkSettings.IPAddress}}' d1").out;
-        EXPECT_EQ(fetch(lab().at("after"), "http://" + docker_ip.substr(0, docker_ip.find('\n')) + "/", 1), "");
-        EXPECT_FALSE(docker("exec d1 /busybox timeout 1 /busybox wget -q -O - http://" + lab().ip("before") + "/").ok());
-        // Docker refuses the port that fastnet holds, and the other way round.
-        EXPECT_FALSE(docker("run --rm --ulimit nofile=1024:1024 -p 2000:80 fastnet-test:1 /busybox true").ok());
-        expect_error(lab().fastnet({"publish", "after", "2100:81"}), kConflict, {"2100"});
-    }
-    docker("rm -f d1");
-    dockerd.signal(SIGTERM);
-    EXPECT_NE(dockerd.wait(Millis{30'000}), -1);
-    shell("umount " + directory + "/data 2>/dev/null; rm -rf " + directory);
-    // Docker leaves its own rules, bridge and sysctls behind, so every difference is excused; what is judged is that
-    // fastnet's links, pins and kernel objects are gone.
-    lab().cleanup_and_verify_except("");
-    const std::vector<std::string> left{"docker0", "eth0", "lo"};
-    EXPECT_EQ(lab().node().links(), left);
 }
 
 }  // namespace

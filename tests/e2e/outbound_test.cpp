@@ -262,9 +262,8 @@ TEST_F(Outbound, ChangedUplinkAddressIsFollowed) {
     const WebServer web{lab().at("web"), "web"};
     const Socket listener = Socket::listener(lab().client(), {"0.0.0.0", 81});
     EXPECT_EQ(seen_source("web", listener, {kInternetIp, 81}).ip, kNodeIp);
-    // An address change takes the routes of that address along.
-    lab().node().ip({"addr add 192.0.2.99/24 dev eth0", "addr del " + kNodeIp + "/24 dev eth0", "addr del " + kNodeIp2 + "/24 dev eth0",
-                     "route replace default via " + kClientIp + " src 192.0.2.99"});
+    // With the last address of a device its routes go as well.
+    lab().node().ip({"addr flush dev eth0", "addr add 192.0.2.99/24 dev eth0", "route add default via " + kClientIp});
     EXPECT_TRUE(wait_until(
         [&] {
             const Socket caller = Socket::connected(lab().at("web"), Transport::kTcp, {kInternetIp, 81}, {}, Millis{500});
@@ -273,7 +272,8 @@ TEST_F(Outbound, ChangedUplinkAddressIsFollowed) {
         },
         Millis{8000}));
     EXPECT_NE(fetch_soon(lab().client(), url("192.0.2.99", 2000)), "");
-    lab().node().ip({"addr add " + kNodeIp + "/24 dev eth0"});
+    lab().node().ip({"addr flush dev eth0", "addr add " + kNodeIp + "/24 dev eth0", "addr add " + kNodeIp2 + "/24 dev eth0",
+                     "route add default via " + kClientIp});
 }
 
 TEST_F(Outbound, ChangedRouteIsFollowedToAnotherUplink) {

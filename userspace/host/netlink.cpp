@@ -612,20 +612,20 @@ Result<std::vector<Route>> Netlink::routes(std::uint32_t table) {
     return result;
 }
 
-Result<std::vector<Uplink>> Netlink::default_uplinks() {
-    std::vector<Uplink> result;
+Result<std::vector<DefaultRoute>> Netlink::default_uplinks() {
+    std::vector<DefaultRoute> result;
     for (const Route& route : TRY(routes())) {
         if (route.destination.length() != 0 || route.type != RouteType::kUnicast || route.device == 0) continue;
         std::string name = link_name(route.device);
         if (name.empty()) continue;  // went away since
         result.push_back({route.device, std::move(name), route.destination.family(), route.gateway, route.metric});
     }
-    std::stable_sort(result.begin(), result.end(), [](const Uplink& a, const Uplink& b) {
+    std::stable_sort(result.begin(), result.end(), [](const DefaultRoute& a, const DefaultRoute& b) {
         return std::tuple{a.family, a.metric} < std::tuple{b.family, b.metric};
     });
-    std::vector<Uplink> unique;
-    for (Uplink& uplink : result) {
-        const auto same = [&](const Uplink& other) { return other.index == uplink.index && other.family == uplink.family; };
+    std::vector<DefaultRoute> unique;
+    for (DefaultRoute& uplink : result) {
+        const auto same = [&](const DefaultRoute& other) { return other.index == uplink.index && other.family == uplink.family; };
         if (std::none_of(unique.begin(), unique.end(), same)) unique.push_back(std::move(uplink));
     }
     return unique;

@@ -130,7 +130,7 @@ struct Route {
     friend bool operator==(const Route&, const Route&) = default;
 };
 
-struct Uplink {
+struct DefaultRoute {
     IfIndex index = 0;
     std::string name{};
     Family family = Family::kIpv4;
@@ -224,7 +224,7 @@ public:
     /// All routes of a table, both families, without the kernel's per-destination exceptions.
     Result<std::vector<Route>> routes(std::uint32_t table = kMainTable);
     /// Interfaces of the main table's default routes, best metric first, each interface once per family.
-    Result<std::vector<Uplink>> default_uplinks();
+    Result<std::vector<DefaultRoute>> default_uplinks();
     /// What the kernel would do with a packet. "No route" is kNotFound (ENETUNREACH, EHOSTUNREACH).
     Result<RouteAnswer> route_get(const RouteQuery& query);
 

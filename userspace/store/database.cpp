@@ -225,8 +225,9 @@ Status Database::set_up(bool writes) {
     };
     CHECK_OK(checked(exec("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA synchronous = NORMAL;")));
     CHECK_OK(checked(exec("SELECT count(*) FROM sqlite_schema")));  // the first read: says what is wrong with the file
-    const std::int64_t application = TRY(query_int("PRAGMA application_id"));
+    // In this order: another process may make the tables between the two reads, and sets the id in the same commit.
     const std::int64_t tables = TRY(query_int("SELECT count(*) FROM sqlite_schema"));
+    const std::int64_t application = TRY(query_int("PRAGMA application_id"));
     if (application != kApplicationId && !(application == 0 && tables == 0))
         return failed(what + ": it is an SQLite database, but not one of fastnet", kBrokenHint.data());
     if (!writes) return ok();

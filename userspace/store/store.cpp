@@ -506,7 +506,8 @@ Result<std::filesystem::path> Store::move_aside(const std::filesystem::path& dir
     const std::string stamp = ".broken-" + std::to_string(std::time(nullptr));
     std::filesystem::path target = file_in(dir);
     target += stamp;
-    for (int i = 1; std::filesystem::exists(target); ++i) {
+    std::error_code ignored;
+    for (int i = 1; std::filesystem::exists(target, ignored); ++i) {
         target = file_in(dir);
         target += stamp + "." + std::to_string(i);
     }

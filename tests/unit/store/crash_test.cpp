@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <set>
 #include <vector>
@@ -159,7 +160,10 @@ TEST(Concurrency, TwentyProcessesThatOpenANewDatabaseAtOnceAllSucceed) {
     for (int i = 0; i < 20; ++i)
         children.push_back(start_child([&, i] {
             auto store = Store::open(dir.path() / "state");
-            if (!store) return kFailed;
+            if (!store) {
+                std::fprintf(stderr, "%s\n", store.error().message.c_str());
+                return kFailed;
+            }
             return store->set_setting("child" + std::to_string(i), "here") ? 0 : kFailed + 1;
         }));
     for (const pid_t child : children) EXPECT_EQ(wait_for(child), 0);
