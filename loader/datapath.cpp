@@ -183,7 +183,8 @@ std::vector<fs::path> entries_of(const fs::path& directory) {
 
 Status remove_directory(const fs::path& directory) {
     for (const fs::path& entry : entries_of(directory)) {
-        if (fs::is_directory(entry)) {
+        std::error_code ignored;
+        if (fs::is_directory(entry, ignored)) {
             CHECK_OK(remove_directory(entry));
         } else if (unlink(entry.c_str()) != 0 && errno != ENOENT) {
             return sys_error(errno, "remove " + entry.string());
@@ -242,7 +243,8 @@ std::uint32_t first_bits(const IpAddress& address) {
 }  // namespace
 
 bool Datapath::is_loaded(const fs::path& pin_dir) {
-    return fs::exists(pin_dir / "maps" / "flows");
+    std::error_code ignored;  // a directory that may not be searched is none of ours
+    return fs::exists(pin_dir / "maps" / "flows", ignored);
 }
 
 std::string Datapath::build_id() {
@@ -383,7 +385,8 @@ Status Datapath::attach_cgroup(const fs::path& cgroup) {
 }
 
 bool Datapath::cgroup_attached() const {
-    return fs::exists(pin_dir_ / "links" / "cgroup_bind4") && fs::exists(pin_dir_ / "links" / "cgroup_bind6");
+    std::error_code ignored;
+    return fs::exists(pin_dir_ / "links" / "cgroup_bind4", ignored) && fs::exists(pin_dir_ / "links" / "cgroup_bind6", ignored);
 }
 
 bool Datapath::is_attached(int ifindex, Hook hook) const {

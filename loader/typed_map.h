@@ -57,7 +57,8 @@ public:
             __u64 bucket;
         } in{}, out{};
         bool first = true;
-        LIBBPF_OPTS(bpf_map_batch_opts, options);
+        bpf_map_batch_opts options{};
+        options.sz = sizeof options;
         for (;;) {
             __u32 count = kBatch;
             const int error = bpf_map_lookup_batch(fd_.get(), first ? nullptr : &in, &out, keys.data(), values.data(), &count, &options);

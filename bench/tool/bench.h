@@ -47,8 +47,8 @@ struct SinkOptions {
 };
 
 struct InjectOptions {
-    std::string device;           // where the frames start: the far end of the wire, in the current namespace
-    std::string source_mac;       // empty: the device's own
+    std::string device;      // where the frames start: the far end of the wire, in the current namespace
+    std::string source_mac;  // empty: the device's own
     std::string destination_mac;
     std::string source;
     std::string destination;
@@ -57,9 +57,9 @@ struct InjectOptions {
     std::uint32_t flows = 1;
     std::uint32_t frame_bytes = 60;  // Ethernet header included, FCS not
     std::uint32_t batch = 64;
-    bool receive = false;         // hand the frames to the device's own receive path instead of sending them
-    bool one_way = false;         // never answer: the flow stays unreplied
-    std::string sink_netns;       // path; empty: the current one
+    bool receive = false;    // hand the frames to the device's own receive path instead of sending them
+    bool one_way = false;    // never answer: the flow stays unreplied
+    std::string sink_netns;  // path; empty: the current one
     std::uint16_t sink_port = 0;
     Span span;
 };

@@ -23,34 +23,28 @@ struct {
 } headers SEC(".maps");
 
 SEC("xdp")
-int inject(struct xdp_md *ctx) {
-    void *data = (void *)(long)ctx->data;
-    void *data_end = (void *)(long)ctx->data_end;
+int inject(struct xdp_md* ctx) {
+    void* data = (void*)(long)ctx->data;
+    void* data_end = (void*)(long)ctx->data_end;
     __u32 flow = next_flow;
-    const struct bench_header *header;
+    const struct bench_header* header;
 
-    if (flow >= flow_count)
-        flow = 0;
+    if (flow >= flow_count) flow = 0;
     next_flow = flow + 1;
 
     header = bpf_map_lookup_elem(&headers, &flow);
-    if (!header)
-        return XDP_ABORTED;
+    if (!header) return XDP_ABORTED;
 
     /* Ethernet + IPv4 + UDP is 42 bytes, Ethernet + IPv6 + UDP is 62: eight bytes at a time, then the rest. */
     if (ipv6) {
-        if (data + BENCH_HEADER_IPV6 > data_end)
-            return XDP_ABORTED;
-        for (int i = 0; i < BENCH_HEADER_IPV6 / 8; i++)
-            ((__u64 *)data)[i] = header->words[i];
-        ((__u32 *)data)[14] = ((const __u32 *)header->words)[14];
-        ((__u16 *)data)[30] = ((const __u16 *)header->words)[30];
+        if (data + BENCH_HEADER_IPV6 > data_end) return XDP_ABORTED;
+        for (int i = 0; i < BENCH_HEADER_IPV6 / 8; i++) ((__u64*)data)[i] = header->words[i];
+        ((__u32*)data)[14] = ((const __u32*)header->words)[14];
+        ((__u16*)data)[30] = ((const __u16*)header->words)[30];
     } else {
-        if (data + BENCH_HEADER_IPV4 > data_end)
-            return XDP_ABORTED;
-        for (int i = 0; i < BENCH_HEADER_IPV4 / 8; i++)
-            ((__u64 *)data)[i] = header->words[i];
-        ((__u16 *)data)[20] = ((const __u16 *)header->words)[20];
+        if (data + BENCH_HEADER_IPV4 > data_end) return XDP_ABORTED;
+        for (int i = 0; i < BENCH_HEADER_IPV4 / 8; i++) ((__u64*)data)[i] = header->words[i];
+        ((__u16*)data)[20] = ((const __u16*)header->words)[20];
     }
     frames_made++;
     return action;

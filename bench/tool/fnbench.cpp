@@ -30,7 +30,9 @@ void add_common(CLI::App* command, Common& common) {
 
 void add_span(CLI::App* command, Span& span) {
     command->add_option("--seconds", span.seconds, "how long to measure")->check(CLI::Range(0.01, 3600.0))->capture_default_str();
-    command->add_option("--warmup", span.warmup_seconds, "seconds before counting starts")->check(CLI::Range(0.0, 60.0))->capture_default_str();
+    command->add_option("--warmup", span.warmup_seconds, "seconds before counting starts")
+        ->check(CLI::Range(0.0, 60.0))
+        ->capture_default_str();
     command->add_option("--iterations", span.max_iterations, "stop after this many; 0 = by time only");
 }
 
@@ -53,8 +55,8 @@ ServiceSpec parse_service(const std::string& text) {
     const std::size_t colon = text.find(':');
     const auto service = kServices.find(text.substr(0, colon));
     int port = 0;
-    if (service == kServices.end() || colon == std::string::npos ||
-        !CLI::detail::lexical_cast(text.substr(colon + 1), port) || port < 1 || port > 65535)
+    if (service == kServices.end() || colon == std::string::npos || !CLI::detail::lexical_cast(text.substr(colon + 1), port) || port < 1 ||
+        port > 65535)
         die("serve: not a service: " + text + " (for instance tcp-echo:80)");
     return {service->second, static_cast<std::uint16_t>(port)};
 }

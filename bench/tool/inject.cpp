@@ -46,8 +46,8 @@ using Skeleton = std::unique_ptr<bench_inject, SkeletonDestroyer>;
 MacBytes parse_mac(const std::string& text) {
     MacBytes mac{};
     int end = 0;
-    if (std::sscanf(text.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
-                    &mac[5], &end) != 6 ||
+    if (std::sscanf(text.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5], &end) !=
+            6 ||
         static_cast<std::size_t>(end) != text.size())
         die("not a MAC address: " + text);
     return mac;
@@ -83,8 +83,8 @@ void put(Frame& frame, std::size_t offset, const T& header) {
     std::memcpy(frame.data() + offset, &header, sizeof(header));
 }
 
-Frame build_frame(const InjectOptions& options, const Address& source, const Address& destination, const MacBytes& from,
-                  const MacBytes& to, std::uint16_t source_port) {
+Frame build_frame(const InjectOptions& options, const Address& source, const Address& destination, const MacBytes& from, const MacBytes& to,
+                  std::uint16_t source_port) {
     const bool is_ipv6 = source.family() == AF_INET6;
     const std::size_t l3 = ETH_HLEN;
     const std::size_t l4 = l3 + (is_ipv6 ? sizeof(ipv6hdr) : sizeof(iphdr));
@@ -164,9 +164,7 @@ public:
         double seconds;
     };
     void restart() { restart_.store(true); }
-    Interval interval() const {
-        return {packets() - first_packets_.load(), static_cast<double>(last_ns_.load() - first_ns_.load()) / 1e9};
-    }
+    Interval interval() const { return {packets() - first_packets_.load(), static_cast<double>(last_ns_.load() - first_ns_.load()) / 1e9}; }
 
     // Until nothing more arrives for a moment.
     void settle() const {
@@ -188,8 +186,7 @@ private:
         if (fd.get() < 0) die_errno("sink socket");
         set_option(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, 64 * 1024 * 1024);
         const Address address = Address::any(family, options.sink_port);
-        if (bind(fd.get(), address.raw(), address.length) != 0)
-            die_errno("bind sink port " + std::to_string(options.sink_port));
+        if (bind(fd.get(), address.raw(), address.length) != 0) die_errno("bind sink port " + std::to_string(options.sink_port));
         const timeval tick{0, 50'000};
         if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof(tick)) != 0) die_errno("setsockopt timeout");
         become_realtime_if_allowed();

@@ -121,7 +121,9 @@ std::uint32_t Samples::quantile_ns(double fraction) {
     return durations_ns_[static_cast<std::size_t>(fraction * last + 0.5)];
 }
 
-JsonLine::JsonLine(std::string_view bench) : text_("{") { add("bench", bench); }
+JsonLine::JsonLine(std::string_view bench) : text_("{") {
+    add("bench", bench);
+}
 
 void JsonLine::key(std::string_view name) {
     if (text_.size() > 1) text_ += ", ";

@@ -21,8 +21,8 @@ namespace fnbench {
 
 std::uint64_t now_ns();  // CLOCK_MONOTONIC, by the vDSO
 
-void pin_to_cpu(int cpu);          // no-op below 0
-void die_with_parent();            // SIGKILL for us when our parent is gone
+void pin_to_cpu(int cpu);           // no-op below 0
+void die_with_parent();             // SIGKILL for us when our parent is gone
 void become_realtime_if_allowed();  // SCHED_FIFO 1: the receiver preempts the sender as soon as it is woken
 void enter_netns(const std::string& path);
 
@@ -73,8 +73,7 @@ class Samples {
 public:
     Samples();
     void add(std::uint64_t duration_ns) {
-        if (durations_ns_.size() < durations_ns_.capacity())
-            durations_ns_.push_back(static_cast<std::uint32_t>(duration_ns));
+        if (durations_ns_.size() < durations_ns_.capacity()) durations_ns_.push_back(static_cast<std::uint32_t>(duration_ns));
         ++count_;
         sum_ns_ += duration_ns;
     }

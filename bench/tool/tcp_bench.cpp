@@ -13,7 +13,9 @@ namespace {
 constexpr std::size_t kStreamChunk = 128 * 1024;
 constexpr int kTimeoutSeconds = 5;
 
-std::uint64_t to_ns(double seconds) { return static_cast<std::uint64_t>(seconds * 1e9); }
+std::uint64_t to_ns(double seconds) {
+    return static_cast<std::uint64_t>(seconds * 1e9);
+}
 
 bool send_all(int fd, const char* data, std::size_t size) {
     while (size > 0) {
@@ -90,9 +92,7 @@ void tcp_rr(const ClientOptions& options) {
         samples.add(after - before);
         before = after;
     }
-    JsonLine("tcp_rr")
-        .add_samples(samples, static_cast<double>(before - start) / 1e9)
-        .print();
+    JsonLine("tcp_rr").add_samples(samples, static_cast<double>(before - start) / 1e9).print();
 }
 
 void tcp_crr(const ClientOptions& options, const CrrOptions& crr) {
@@ -149,9 +149,8 @@ void tcp_stream(const ClientOptions& options, Direction direction) {
         std::uint64_t bytes = 0;
         const std::uint64_t end = now_ns() + to_ns(seconds);
         while (now_ns() < end) {
-            const ssize_t moved = direction == Direction::kUp
-                                      ? send(socket_fd, buffer.data(), buffer.size(), MSG_NOSIGNAL)
-                                      : recv(socket_fd, buffer.data(), buffer.size(), 0);
+            const ssize_t moved = direction == Direction::kUp ? send(socket_fd, buffer.data(), buffer.size(), MSG_NOSIGNAL)
+                                                              : recv(socket_fd, buffer.data(), buffer.size(), 0);
             if (moved <= 0) die_errno("tcp_stream: the connection broke");
             bytes += static_cast<std::uint64_t>(moved);
         }

@@ -7,7 +7,9 @@ namespace fnbench {
 
 namespace {
 
-std::uint64_t to_ns(double seconds) { return static_cast<std::uint64_t>(seconds * 1e9); }
+std::uint64_t to_ns(double seconds) {
+    return static_cast<std::uint64_t>(seconds * 1e9);
+}
 
 }  // namespace
 
@@ -42,10 +44,7 @@ void udp_rr(const ClientOptions& options) {
         if (answered) samples.add(after - before);
         before = after;
     }
-    JsonLine("udp_rr")
-        .add_samples(samples, static_cast<double>(before - start) / 1e9)
-        .add("lost", lost)
-        .print();
+    JsonLine("udp_rr").add_samples(samples, static_cast<double>(before - start) / 1e9).add("lost", lost).print();
 }
 
 void udp_sink(const SinkOptions& options) {

@@ -111,6 +111,15 @@ FNET_INLINE int is_router_message(const struct packet *packet)
     return 0;
 }
 
+/* Without a flow it answers nobody; as the first packet of one it would take the peer's later pings away from the host.
+ */
+FNET_INLINE int is_echo_reply(const struct packet *packet)
+{
+    if (packet->key.protocol == IPPROTO_ICMPV6)
+        return packet->icmp_type == ICMPV6_ECHO_REPLY;
+    return packet->key.protocol == IPPROTO_ICMP && packet->icmp_type == ICMP_ECHOREPLY;
+}
+
 /* 0 if the frame may be believed, else a verdict. */
 __noinline int container_guard(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
 {
@@ -218,7 +227,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
             return drop(skb, NO_ROUTE);
         if (packet->kind == PACKET_FRAGMENT)
             return drop(skb, FRAGMENT);
-        if (packet->kind != PACKET_TUPLE)
+        if (packet->kind != PACKET_TUPLE || is_echo_reply(packet))
             return drop(skb, UNSUPPORTED_PROTOCOL);
         if (key->protocol == IPPROTO_TCP && (packet->tcp_flags & FNET_TCP_RST))
             return drop(skb, RESET_WITHOUT_FLOW);
@@ -303,6 +312,8 @@ int tc_container(struct __sk_buff *skb)
     verdict = container_guard(skb, &packet, endpoint);
     if (unlikely(verdict))
         return leave(skb, (__u32)verdict, TC_ACT_SHOT);
+    if (unlikely(packet.martian))
+        return drop(skb, MALFORMED);
     if (packet.kind == PACKET_ARP || packet.multicast)
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
 

@@ -112,7 +112,7 @@ int tc_uplink(struct __sk_buff *skb)
     if (skb->vlan_present) /* for a VLAN device on top, which may be an uplink of its own */
         return to_kernel(skb, HOST_TRAFFIC);
     packet_parse(skb, &packet);
-    if (packet.kind == PACKET_MALFORMED)
+    if (packet.kind == PACKET_MALFORMED || packet.martian)
         return drop(skb, MALFORMED);
     if (packet.kind >= PACKET_ARP)
         return to_kernel(skb, HOST_TRAFFIC);

@@ -65,7 +65,8 @@ FNET_INLINE void exit_remember(struct fnet_flow *flow, const struct bpf_fib_look
 {
     flow->exit = FNET_EXIT_LINK;
     flow->exit_ifindex = route->ifindex;
-    flow->exit_mtu = route->mtu_result;
+    /* mtu_result shares its place with tot_len and is written on success only. */
+    flow->exit_mtu = result == EXIT_OK ? route->mtu_result : 0;
     __builtin_memcpy(flow->exit_dst_mac, route->dmac, ETH_ALEN);
     __builtin_memcpy(flow->exit_src_mac, route->smac, ETH_ALEN);
     /* An unresolved neighbour is asked for again by the next packet. */

@@ -21,8 +21,8 @@ enum packet_kind {
 
 struct packet {
     struct fnet_flow_key key; /* ifindex is 0: the hook sets its own */
-    __u32 l4_offset;          /* bytes from the start of the frame */
     __u32 l3_length;          /* bytes of the IP packet by its own header */
+    __u16 l4_offset;          /* bytes from the start of the frame */
     __u8 kind;                /* enum packet_kind */
     __u8 is_ipv6;
     __u8 ttl;
@@ -31,7 +31,11 @@ struct packet {
     __u8 csum_offset;   /* of the L4 checksum from l4_offset; 0 = no checksum of ours */
     __u8 gateway_bound; /* destination MAC is the gateway's */
     __u8 multicast;     /* destination MAC is multicast or broadcast */
+    __u8 martian;       /* an address that never travels: no flow may be opened */
 };
+
+/* It lives on the stack of the deepest call chain, which has 512 bytes. */
+FNET_ASSERT(sizeof(struct packet) == 64, "no larger than it was");
 
 #define PACKET_PULL (ETH_HLEN + 60 + 20) /* the longest headers that are looked at */
 
@@ -165,8 +169,7 @@ FNET_INLINE int packet_parse_ipv4(struct __sk_buff *skb, struct packet *packet, 
     packet->key.protocol = ip->protocol;
     address_from_v4(&packet->key.src, ip->saddr);
     address_from_v4(&packet->key.dst, ip->daddr);
-    if (v4_never_on_wire(ip->saddr) || v4_never_on_wire(ip->daddr))
-        return PACKET_MALFORMED;
+    packet->martian = v4_never_on_wire(ip->saddr) || v4_never_on_wire(ip->daddr);
     if (ip->frag_off & bpf_htons(0x3fff)) /* more fragments, or an offset */
         return PACKET_FRAGMENT;
     return packet_parse_l4(packet, (void *)ip + header, data_end, total - header);
@@ -193,10 +196,7 @@ FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, 
     address_from_v6(&packet->key.dst, &ip->daddr);
     /* ::1 and v4-mapped addresses never travel (RFC 4291 2.5.3, RFC 4942 2.2); the latter would also alias our IPv4
      * keys. */
-    if (packet->key.src.quads[0] == 0 && packet->key.src.quads[1] != 0)
-        return PACKET_MALFORMED;
-    if (packet->key.dst.quads[0] == 0)
-        return PACKET_MALFORMED;
+    packet->martian = (packet->key.src.quads[0] == 0 && packet->key.src.quads[1] != 0) || packet->key.dst.quads[0] == 0;
     if (ip->nexthdr == IPPROTO_FRAGMENT)
         return PACKET_FRAGMENT;
     return packet_parse_l4(packet, (void *)(ip + 1), data_end, payload);

@@ -126,7 +126,8 @@ protected:
 private:
     void load();
     void add_container(const Container& container);
-    Container make_container(std::uint32_t id, const std::string& device, const std::string& bridge, IpAddress ipv4, IpAddress ipv6, MacAddress mac) const;
+    Container make_container(std::uint32_t id, const std::string& device, const std::string& bridge, IpAddress ipv4, IpAddress ipv6,
+                             MacAddress mac) const;
 
     std::unique_ptr<NetLab> lab_;
     ::datapath* skeleton_ = nullptr;

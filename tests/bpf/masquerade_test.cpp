@@ -49,22 +49,18 @@ TEST_P(Masquerade, SourceBecomesTheHostsAddressAndAPortOfTheRange) {
 }
 
 TEST_P(Masquerade, AnswerComesBackToTheContainerAndAThirdPartysDoesNot) {
-    const std::uint16_t port =
-        at_container(from_container / ip(v().container(), v().client()) / v().l4(50000, 443)).view().src_port;
+    const std::uint16_t port = at_container(from_container / ip(v().container(), v().client()) / v().l4(50000, 443)).view().src_port;
     EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host()) / v().l4(443, port, kSynAck) / payload(3)),
                 Redirects(into_container / ip(v().client(), v().container(), 63) / v().l4(443, 50000, kSynAck) / payload(3)));
-    EXPECT_THAT(at_uplink(from_outside / ip(v().not_ours(), v().host()) / v().l4(443, port, kSynAck)),
-                GoesToTheKernel(FNET_HOST_TRAFFIC));
-    EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host()) / v().l4(444, port, kSynAck)),
-                GoesToTheKernel(FNET_HOST_TRAFFIC));
+    EXPECT_THAT(at_uplink(from_outside / ip(v().not_ours(), v().host()) / v().l4(443, port, kSynAck)), GoesToTheKernel(FNET_HOST_TRAFFIC));
+    EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host()) / v().l4(444, port, kSynAck)), GoesToTheKernel(FNET_HOST_TRAFFIC));
     EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host()) /
                           v().l4(443, static_cast<std::uint16_t>(port == kLast ? port - 1 : port + 1), kSynAck)),
                 GoesToTheKernel(FNET_HOST_TRAFFIC));
 }
 
 TEST_P(Masquerade, LaterPacketsKeepThePort) {
-    const std::uint16_t port =
-        at_container(from_container / ip(v().container(), v().client()) / v().l4(50000, 443)).view().src_port;
+    const std::uint16_t port = at_container(from_container / ip(v().container(), v().client()) / v().l4(50000, 443)).view().src_port;
     for (int i = 0; i < 3; ++i)
         EXPECT_THAT(at_container(from_container / ip(v().container(), v().client()) / v().l4(50000, 443, kAck)),
                     Redirects(out_of_uplink / ip(v().host(), v().client(), 63) / v().l4(port, 443, kAck)));
@@ -99,10 +95,9 @@ TEST_P(Masquerade, NeverTakesAPublishedPort) {
     publish({.protocol = v().protocol, .address = v().host(), .port = 20000});
     EXPECT_NE(at_container(from_container / ip(v().container(), v().client()) / v().l4(20000, 443)).view().src_port, 20000);
     // The other protocol's port of the same number is free.
-    EXPECT_EQ(at_container(from_container / ip(v().container(), v().client()) / Variant::l4_of(v().other_protocol(), 20000, 443))
-                  .view()
-                  .src_port,
-              20000);
+    EXPECT_EQ(
+        at_container(from_container / ip(v().container(), v().client()) / Variant::l4_of(v().other_protocol(), 20000, 443)).view().src_port,
+        20000);
 }
 
 TEST_P(Masquerade, NeverTakesAPortThatAHostSocketHas) {
@@ -147,7 +142,8 @@ TEST_P(Masquerade, FirstPacketThatIsTooBigIsDroppedToo) {
 TEST_P(Masquerade, NextHopThatIsNotKnownYetIsLeftToTheKernelToResolve) {
     // On the uplink's subnet, without a neighbour entry.
     for (int i = 0; i < 2; ++i)
-        EXPECT_TRUE(at_container(from_container / ip(v().container(), v().not_ours()) / v().l4(20000, 443)).counted_only(FNET_FLOW_FORWARDED));
+        EXPECT_TRUE(
+            at_container(from_container / ip(v().container(), v().not_ours()) / v().l4(20000, 443)).counted_only(FNET_FLOW_FORWARDED));
     const auto original = flow(key_of(v().protocol, v().container(), 20000, v().not_ours(), 443, container().ifindex));
     ASSERT_TRUE(original.has_value());
     EXPECT_EQ(original->exit_checked_ns, 0U) << "asked again by each packet until it is known";
@@ -277,10 +273,13 @@ TEST_F(Outward, CachedExitExpiresByItself) {
     EXPECT_GT(flow(key)->exit_checked_ns, first);
 }
 
-TEST_F(Outward, MtuOfTheRouteCounts) {
-    lab().ip("route replace default via 192.0.2.1 dev up0 mtu 1300\n");
-    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / udp(20000, 443) / payload(1300 - 28 + 1)), IsDropped(FNET_TOO_BIG));
-    EXPECT_TRUE(at_container(from_container / ip(container_ip, client) / udp(20000, 443) / payload(1300 - 28)).counted_only(FNET_FLOW_FORWARDED));
+// As for the kernel's own forwarding, only if it is locked (or ip_forward_use_pmtu is set).
+TEST_F(Outward, LockedMtuOfTheRouteCounts) {
+    lab().ip("route replace default via 192.0.2.1 dev up0 mtu lock 1300\n");
+    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / udp(20000, 443) / payload(1300 - 28 + 1)),
+                IsDropped(FNET_TOO_BIG));
+    EXPECT_TRUE(
+        at_container(from_container / ip(container_ip, client) / udp(20000, 443) / payload(1300 - 28)).counted_only(FNET_FLOW_FORWARDED));
 }
 
 TEST_F(Outward, WithoutAWayOutThePacketIsDroppedByName) {
@@ -300,12 +299,14 @@ TEST_F(Outward, RouteThatMovesToAnotherDeviceStopsTheFlow) {
 }
 
 TEST_F(Outward, WhatCannotBeTranslatedIsDroppedByName) {
-    EXPECT_THAT(at_container(from_container / Ipv4{.src = container_ip, .dst = client, .more_fragments = true} / udp(20000, 443) / payload(24)),
-                IsDropped(FNET_FRAGMENT));
+    EXPECT_THAT(
+        at_container(from_container / Ipv4{.src = container_ip, .dst = client, .more_fragments = true} / udp(20000, 443) / payload(24)),
+        IsDropped(FNET_FRAGMENT));
     EXPECT_THAT(at_container(from_container / Ipv4{.src = container_ip, .dst = client, .fragment_offset = 32} / payload(24)),
                 IsDropped(FNET_FRAGMENT));
     EXPECT_THAT(at_container(from_container / ip(container6, client6) / Ipv6Fragment{} / udp(20000, 443)), IsDropped(FNET_FRAGMENT));
-    EXPECT_THAT(at_container(from_container / ip(container6, client6) / Ipv6Extension{} / udp(20000, 443)), IsDropped(FNET_UNSUPPORTED_PROTOCOL));
+    EXPECT_THAT(at_container(from_container / ip(container6, client6) / Ipv6Extension{} / udp(20000, 443)),
+                IsDropped(FNET_UNSUPPORTED_PROTOCOL));
     EXPECT_THAT(at_container(from_container / Ipv4{.src = container_ip, .dst = client, .protocol = 47} / payload(24)),
                 IsDropped(FNET_UNSUPPORTED_PROTOCOL));
     EXPECT_THAT(at_container(from_container / ip(container_ip, client) / Icmp{.type = 3, .code = 3} / ip(client, container_ip) / udp(1, 2)),

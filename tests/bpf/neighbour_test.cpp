@@ -26,13 +26,13 @@ TEST_F(ToNeighbour, IsRedirectedWithoutAChange) {
 
 TEST_F(ToNeighbour, AnyIpPacketMayGoFragmentsAndOtherProtocolsToo) {
     const Eth eth = container_to_neighbour;
-    for (const Packet& packet : {eth / ip(container_ip, neighbour_ip) / echo(kEchoRequest, 1),
-                                 eth / ip(container_ip, neighbour_ip) / echo(kEchoReply, 1),
-                                 eth / Ipv4{.src = container_ip, .dst = neighbour_ip, .more_fragments = true} / payload(64),
-                                 eth / Ipv4{.src = container_ip, .dst = neighbour_ip, .fragment_offset = 64} / payload(64),
-                                 eth / Ipv4{.src = container_ip, .dst = neighbour_ip, .protocol = 132} / payload(64),
-                                 eth / ip(container_ip, neighbour_ip, 1) / tcp(1, 2),  // the same link: no TTL is spent
-                                 eth / ip(container6, neighbour6) / Ipv6Extension{} / udp(1, 2)})
+    for (const Packet& packet :
+         {eth / ip(container_ip, neighbour_ip) / echo(kEchoRequest, 1), eth / ip(container_ip, neighbour_ip) / echo(kEchoReply, 1),
+          eth / Ipv4{.src = container_ip, .dst = neighbour_ip, .more_fragments = true} / payload(64),
+          eth / Ipv4{.src = container_ip, .dst = neighbour_ip, .fragment_offset = 64} / payload(64),
+          eth / Ipv4{.src = container_ip, .dst = neighbour_ip, .protocol = 132} / payload(64),
+          eth / ip(container_ip, neighbour_ip, 1) / tcp(1, 2),  // the same link: no TTL is spent
+          eth / ip(container6, neighbour6) / Ipv6Extension{} / udp(1, 2)})
         EXPECT_THAT(at_container(packet), RedirectsToNeighbour(packet));
 }
 
@@ -63,7 +63,8 @@ TEST_F(ToNeighbour, WithoutInterContainerTrafficIsDropped) {
 
 TEST_F(ToHost, GoesToTheKernelForEachAddressOfTheHost) {
     for (const IpAddress& local : {gateway, host_ip, second_host_ip, other_gateway})
-        EXPECT_THAT(at_container(from_container / ip(container_ip, local) / tcp(20000, 22)), GoesToTheKernel(FNET_TO_HOST)) << local.to_string();
+        EXPECT_THAT(at_container(from_container / ip(container_ip, local) / tcp(20000, 22)), GoesToTheKernel(FNET_TO_HOST))
+            << local.to_string();
     EXPECT_THAT(at_container(from_container / ip(container_ip, gateway) / echo(kEchoRequest, 1)), GoesToTheKernel(FNET_TO_HOST));
     EXPECT_THAT(at_container(from_container / ip(container_ip, gateway) / echo(kEchoReply, 1)), GoesToTheKernel(FNET_TO_HOST))
         << "the host pinged the container";
@@ -105,7 +106,8 @@ TEST_P(Hairpin, ReachesAnotherContainerThroughThePublishedPort) {
 TEST_P(Hairpin, LeavesDirectTrafficOfTheSameTwoContainersAlone) {
     publish({.protocol = v().protocol, .address = v().host()}, neighbour());
     at_container(from_container / ip(v().container(), v().host()) / v().l4(20000, 8080));
-    const Packet direct = Eth{.src = neighbour_mac, .dst = container_mac} / ip(v().neighbour(), v().container()) / v().l4(81, 20000, kSynAck);
+    const Packet direct =
+        Eth{.src = neighbour_mac, .dst = container_mac} / ip(v().neighbour(), v().container()) / v().l4(81, 20000, kSynAck);
     EXPECT_THAT(at_container(neighbour(), direct), RedirectsToNeighbour(direct));
 }
 
@@ -121,11 +123,16 @@ TEST_P(Hairpin, WorksFromAnotherNetworkAndOnEveryAddressOfTheHost) {
     publish({.protocol = v().protocol, .address = v().any()}, container());
     EXPECT_THAT(at_container(stranger(), from_stranger / ip(v().stranger(), v().host()) / v().l4(20000, 8080)),
                 Redirects(into_container / ip(v().stranger(), v().container(), 63) / v().l4(20000, 80)));
-    EXPECT_THAT(at_container(from_container / ip(v().container(), v().stranger()) / v().l4(80, 20000, kSynAck)),
-                Redirects(Eth{.src = gateway_mac, .dst = stranger_mac} / ip(v().host(), v().stranger(), 63) / v().l4(8080, 20000, kSynAck)));
-    EXPECT_THAT(at_container(stranger(), from_stranger / ip(v().stranger(), v().gateway()) / v().l4(20000, 8080)),
-                Redirects(into_container / ip(v().stranger(), v().container(), 63) /
-                          v().l4(PacketView{at_container(stranger(), from_stranger / ip(v().stranger(), v().gateway()) / v().l4(20000, 8080)).out}.src_port, 80)));
+    EXPECT_THAT(
+        at_container(from_container / ip(v().container(), v().stranger()) / v().l4(80, 20000, kSynAck)),
+        Redirects(Eth{.src = gateway_mac, .dst = stranger_mac} / ip(v().host(), v().stranger(), 63) / v().l4(8080, 20000, kSynAck)));
+    EXPECT_THAT(
+        at_container(stranger(), from_stranger / ip(v().stranger(), v().gateway()) / v().l4(20000, 8080)),
+        Redirects(
+            into_container / ip(v().stranger(), v().container(), 63) /
+            v().l4(
+                PacketView{at_container(stranger(), from_stranger / ip(v().stranger(), v().gateway()) / v().l4(20000, 8080)).out}.src_port,
+                80)));
 }
 
 TEST_P(Hairpin, RefusesWhatWouldExpire) {

@@ -87,20 +87,20 @@ NetLab::NetLab() : origin_{current_netns()}, far_{fresh_netns()} {
 
     const std::string far = " netns /proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(far_.get()) + "\n";
     const auto veth = [&](const std::string& device, const MacAddress& own, const std::string& peer, const MacAddress& peers) {
-        return "link add " + device + " address " + own.to_string() + " type veth peer name " + peer + " address " + peers.to_string() + far;
+        return "link add " + device + " address " + own.to_string() + " type veth peer name " + peer + " address " + peers.to_string() +
+               far;
     };
     const auto bridge = [](const std::string& device) {
         return "link add " + device + " address " + gateway_mac.to_string() + " type bridge\n";
     };
-    ip_batch("link set lo up\n" +
-             veth("up0", uplink_mac, "wire", router_mac) + veth("side0", mac(8, 1), "side", mac(8, 2)) +
-             bridge("br1") + bridge("br2") +
-             veth("hcontainer", mac(5, 1), "container", container_mac) + veth("hneighbour", mac(5, 2), "neighbour", neighbour_mac) +
-             veth("hstranger", mac(5, 3), "stranger", stranger_mac) +
+    ip_batch("link set lo up\n" + veth("up0", uplink_mac, "wire", router_mac) + veth("side0", mac(8, 1), "side", mac(8, 2)) +
+             bridge("br1") + bridge("br2") + veth("hcontainer", mac(5, 1), "container", container_mac) +
+             veth("hneighbour", mac(5, 2), "neighbour", neighbour_mac) + veth("hstranger", mac(5, 3), "stranger", stranger_mac) +
              "link set hcontainer master br1 up\nlink set hneighbour master br1 up\nlink set hstranger master br2 up\n"
              "link set up0 up\nlink set side0 up\nlink set br1 up\nlink set br2 up\n");
     on_the_far_side([] {
-        ip_batch("link set lo up\nlink set wire up\nlink set side up\nlink set container up\nlink set neighbour up\nlink set stranger up\n");
+        ip_batch(
+            "link set lo up\nlink set wire up\nlink set side up\nlink set container up\nlink set neighbour up\nlink set stranger up\n");
     });
     for (const char* device : {"up0", "br1", "br2"}) {
         const std::string conf = std::string{"ipv6/conf/"} + device;
@@ -115,25 +115,37 @@ NetLab::NetLab() : origin_{current_netns()}, far_{fresh_netns()} {
     forward("br1");
     forward("br2");
     // The rules: see address_is_local() in bpf/lib/exit.h.
-    ip_batch("addr add 192.0.2.2/24 dev up0\naddr add 192.0.2.3/24 dev up0\naddr add 203.0.113.1/24 dev side0\n"
-             "addr add 10.10.0.1/24 dev br1\naddr add 10.20.0.1/24 dev br2\n"
-             "neigh add 192.0.2.1 lladdr " + router_mac.to_string() + " dev up0 nud permanent\n"
-             "route add default via 192.0.2.1 dev up0\nroute add unreachable 100.64.0.1/32\n"
-             "rule add iif br1 from 10.10.0.0/24 priority 1000 prohibit\nrule add iif br2 from 10.20.0.0/24 priority 1000 prohibit\n");
-    ip_batch("addr add 2001:db8:2::2/64 dev up0 nodad\naddr add fd00:10::1/64 dev br1 nodad\naddr add fd00:20::1/64 dev br2 nodad\n"
-             "neigh add 2001:db8:2::1 lladdr " + router_mac.to_string() + " dev up0 nud permanent\n"
-             "route add default via 2001:db8:2::1 dev up0\n"
-             // Not `prohibit` in the rule: for IPv6 bpf_fib_lookup then says NOT_FWDED, as it does for a local address.
-             "route add prohibit default table 1000\n"
-             "rule add iif br1 from fd00:10::/64 priority 1000 lookup 1000\nrule add iif br2 from fd00:20::/64 priority 1000 lookup 1000\n",
-             true);
+    ip_batch(
+        "addr add 192.0.2.2/24 dev up0\naddr add 192.0.2.3/24 dev up0\naddr add 203.0.113.1/24 dev side0\n"
+        "addr add 10.10.0.1/24 dev br1\naddr add 10.20.0.1/24 dev br2\n"
+        "neigh add 192.0.2.1 lladdr " +
+        router_mac.to_string() +
+        " dev up0 nud permanent\n"
+        "route add default via 192.0.2.1 dev up0\nroute add unreachable 100.64.0.1/32\n"
+        "rule add iif br1 from 10.10.0.0/24 priority 1000 prohibit\nrule add iif br2 from 10.20.0.0/24 priority 1000 prohibit\n");
+    ip_batch(
+        "addr add 2001:db8:2::2/64 dev up0 nodad\naddr add fd00:10::1/64 dev br1 nodad\naddr add fd00:20::1/64 dev br2 nodad\n"
+        "neigh add 2001:db8:2::1 lladdr " +
+            router_mac.to_string() +
+            " dev up0 nud permanent\n"
+            "route add default via 2001:db8:2::1 dev up0\n"
+            // Not `prohibit` in the rule: for IPv6 bpf_fib_lookup then says NOT_FWDED, as it does for a local address.
+            "route add prohibit default table 1000\n"
+            "rule add iif br1 from fd00:10::/64 priority 1000 lookup 1000\nrule add iif br2 from fd00:20::/64 priority 1000 lookup 1000\n",
+        true);
 }
 
-NetLab::~NetLab() { enter(origin_); }
+NetLab::~NetLab() {
+    enter(origin_);
+}
 
-void NetLab::ip(const std::string& batch) const { ip_batch(batch); }
+void NetLab::ip(const std::string& batch) const {
+    ip_batch(batch);
+}
 
-void NetLab::sysctl(const std::string& path_below_net, const std::string& value) const { write_sysctl(path_below_net, value); }
+void NetLab::sysctl(const std::string& path_below_net, const std::string& value) const {
+    write_sysctl(path_below_net, value);
+}
 
 std::uint32_t NetLab::ifindex(const std::string& device) const {
     const unsigned index = if_nametoindex(device.c_str());

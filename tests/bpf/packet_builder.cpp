@@ -7,7 +7,9 @@ namespace {
 
 constexpr std::uint16_t kEtherIpv4 = 0x0800, kEtherIpv6 = 0x86dd, kEtherArp = 0x0806;
 
-void put8(Bytes& out, std::uint32_t value) { out.push_back(static_cast<std::uint8_t>(value)); }
+void put8(Bytes& out, std::uint32_t value) {
+    out.push_back(static_cast<std::uint8_t>(value));
+}
 void put16(Bytes& out, std::uint32_t value) {
     put8(out, value >> 8U & 0xffU);
     put8(out, value & 0xffU);
@@ -16,9 +18,15 @@ void put32(Bytes& out, std::uint32_t value) {
     put16(out, value >> 16U);
     put16(out, value & 0xffffU);
 }
-void put(Bytes& out, std::span<const std::uint8_t> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
-void put(Bytes& out, const MacAddress& mac) { put(out, std::span{mac.bytes()}); }
-void put(Bytes& out, const IpAddress& address) { put(out, std::span{address.wire(), address.wire_size()}); }
+void put(Bytes& out, std::span<const std::uint8_t> bytes) {
+    out.insert(out.end(), bytes.begin(), bytes.end());
+}
+void put(Bytes& out, const MacAddress& mac) {
+    put(out, std::span{mac.bytes()});
+}
+void put(Bytes& out, const IpAddress& address) {
+    put(out, std::span{address.wire(), address.wire_size()});
+}
 void set16(Bytes& out, std::size_t at, std::uint32_t value) {
     out[at] = static_cast<std::uint8_t>(value >> 8U & 0xffU);
     out[at + 1] = static_cast<std::uint8_t>(value & 0xffU);
@@ -43,15 +51,12 @@ struct Addresses {
 /// The number by which the header before it announces @p layer.
 std::uint8_t protocol_of(const Layer* layer, bool v6) {
     if (layer == nullptr) return v6 ? 59 : kProtocolExperimental;  // 59: no next header
-    return std::visit(Overloaded{[](const Tcp&) -> std::uint8_t { return 6; },
-                                 [](const Udp&) -> std::uint8_t { return 17; },
-                                 [&](const Icmp&) -> std::uint8_t { return v6 ? 58 : 1; },
-                                 [](const Ipv6Extension& extension) { return extension.type; },
-                                 [](const Ipv6Fragment&) { return kProtocolFragment; },
-                                 [](const Ipv4&) -> std::uint8_t { return 4; },
-                                 [](const Ipv6&) -> std::uint8_t { return 41; },
-                                 [](const auto&) { return kProtocolExperimental; }},
-                      *layer);
+    return std::visit(
+        Overloaded{[](const Tcp&) -> std::uint8_t { return 6; }, [](const Udp&) -> std::uint8_t { return 17; },
+                   [&](const Icmp&) -> std::uint8_t { return v6 ? 58 : 1; }, [](const Ipv6Extension& extension) { return extension.type; },
+                   [](const Ipv6Fragment&) { return kProtocolFragment; }, [](const Ipv4&) -> std::uint8_t { return 4; },
+                   [](const Ipv6&) -> std::uint8_t { return 41; }, [](const auto&) { return kProtocolExperimental; }},
+        *layer);
 }
 
 std::uint16_t ether_type_of(const Layer* layer) {
@@ -64,8 +69,8 @@ std::uint16_t ether_type_of(const Layer* layer) {
 
 /// Each build() puts one header in front of what follows it on the wire.
 struct Builder {
-    const Layer* next;       // above this layer, nullptr at the end
-    Addresses addresses;     // of the IP header around this layer
+    const Layer* next;    // above this layer, nullptr at the end
+    Addresses addresses;  // of the IP header around this layer
     const Bytes& rest;
 
     std::uint16_t l4_checksum(const Bytes& header, std::uint8_t protocol) const {
@@ -103,8 +108,8 @@ struct Builder {
         const Bytes options = padded(ip4.options, 4);
         const std::size_t header = 20 + options.size();
         Bytes out;
-        put8(out, static_cast<std::uint32_t>(ip4.version.value_or(4)) << 4U |
-                      ip4.header_words.value_or(static_cast<std::uint8_t>(header / 4)));
+        put8(out,
+             static_cast<std::uint32_t>(ip4.version.value_or(4)) << 4U | ip4.header_words.value_or(static_cast<std::uint8_t>(header / 4)));
         put8(out, ip4.tos);
         put16(out, ip4.total_length.value_or(static_cast<std::uint16_t>(header + rest.size())));
         put16(out, ip4.id);
@@ -120,8 +125,8 @@ struct Builder {
     }
     Bytes operator()(const Ipv6& ip6) const {
         Bytes out;
-        put32(out, static_cast<std::uint32_t>(ip6.version.value_or(6)) << 28U |
-                       static_cast<std::uint32_t>(ip6.traffic_class) << 20U | ip6.flow_label);
+        put32(out, static_cast<std::uint32_t>(ip6.version.value_or(6)) << 28U | static_cast<std::uint32_t>(ip6.traffic_class) << 20U |
+                       ip6.flow_label);
         put16(out, ip6.payload_length.value_or(static_cast<std::uint16_t>(rest.size())));
         put8(out, ip6.next_header.value_or(protocol_of(next, true)));
         put8(out, ip6.hop_limit);

@@ -105,8 +105,8 @@ using Layer = std::variant<Eth, Vlan, Arp, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragme
 class Packet {
 public:
     template <typename L>
-        requires std::constructible_from<Layer, L>
-    Packet(L layer) : layers_{Layer{std::move(layer)}} {}  // NOLINT(google-explicit-constructor): it is how layers compose
+    requires std::constructible_from<Layer, L> Packet(L layer)
+        : layers_{Layer{std::move(layer)}} {}  // NOLINT(google-explicit-constructor): it is how layers compose
 
     Packet& append(const Packet& other) {
         layers_.insert(layers_.end(), other.layers_.begin(), other.layers_.end());
@@ -119,16 +119,24 @@ private:
 };
 
 /// @p right inside @p left. Either may be a single layer.
-inline Packet operator/(Packet left, const Packet& right) { return left.append(right); }
+inline Packet operator/(Packet left, const Packet& right) {
+    return left.append(right);
+}
 
-inline Ipv4 ipv4(IpAddress src, IpAddress dst) { return {.src = src, .dst = dst}; }
-inline Ipv6 ipv6(IpAddress src, IpAddress dst) { return {.src = src, .dst = dst}; }
+inline Ipv4 ipv4(IpAddress src, IpAddress dst) {
+    return {.src = src, .dst = dst};
+}
+inline Ipv6 ipv6(IpAddress src, IpAddress dst) {
+    return {.src = src, .dst = dst};
+}
 /// An Ipv4 or Ipv6, as the addresses are.
 Packet ip(IpAddress src, IpAddress dst, std::uint8_t ttl = 64);
 inline Tcp tcp(std::uint16_t src, std::uint16_t dst, std::uint8_t flags = kSyn) {
     return {.src = Port{src}, .dst = Port{dst}, .flags = flags};
 }
-inline Udp udp(std::uint16_t src, std::uint16_t dst) { return {.src = Port{src}, .dst = Port{dst}}; }
+inline Udp udp(std::uint16_t src, std::uint16_t dst) {
+    return {.src = Port{src}, .dst = Port{dst}};
+}
 inline Icmp echo(std::uint8_t type, std::uint16_t id, std::uint16_t sequence = 1) {
     return {.type = type, .rest = static_cast<std::uint32_t>(id) << 16U | sequence};
 }

@@ -54,25 +54,23 @@ PacketView::PacketView(std::span<const std::uint8_t> frame) {
     l4_length = total;
     std::size_t checksum_at = 0;
     switch (protocol) {
-    case 6:
-        if (total < 20) return;
-        checksum_at = 16;
-        break;
-    case 17:
-        if (total < 8) return;
-        checksum_at = 6;
-        l4_length = word(l4, 4);
-        if (l4_length < 8 || l4_length > total) return;
-        break;
-    case 1:
-    case 58:
-        if (total < 8) return;
-        checksum_at = 2;
-        echo_id = word(l4, 4);
-        break;
-    default:
-        valid = true;
-        return;
+        case 6:
+            if (total < 20) return;
+            checksum_at = 16;
+            break;
+        case 17:
+            if (total < 8) return;
+            checksum_at = 6;
+            l4_length = word(l4, 4);
+            if (l4_length < 8 || l4_length > total) return;
+            break;
+        case 1:
+        case 58:
+            if (total < 8) return;
+            checksum_at = 2;
+            echo_id = word(l4, 4);
+            break;
+        default: valid = true; return;
     }
     if (protocol == 6 || protocol == 17) {
         src_port = word(l4, 0);
@@ -95,8 +93,8 @@ std::string describe(std::span<const std::uint8_t> frame) {
     std::ostringstream out;
     out << frame.size() << " bytes, " << view.eth_src.to_string() << " > " << view.eth_dst.to_string();
     if (view.l4_offset != 0) {
-        out << ", protocol " << int{view.protocol} << ", ttl " << int{view.ttl} << ", " << view.src.to_string() << ':'
-            << view.src_port << " > " << view.dst.to_string() << ':' << view.dst_port << " id " << view.echo_id
+        out << ", protocol " << int{view.protocol} << ", ttl " << int{view.ttl} << ", " << view.src.to_string() << ':' << view.src_port
+            << " > " << view.dst.to_string() << ':' << view.dst_port << " id " << view.echo_id
             << (view.checksums_verify() ? ", checksums hold" : ", CHECKSUMS DO NOT HOLD");
     }
     out << "\n   ";

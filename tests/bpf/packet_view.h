@@ -21,7 +21,7 @@ struct PacketView {
     std::uint8_t ttl = 0;
     std::uint8_t protocol = 0;
     std::size_t l4_offset = 0;
-    std::size_t l4_length = 0;  ///< that the checksum covers
+    std::size_t l4_length = 0;                 ///< that the checksum covers
     std::uint16_t src_port = 0, dst_port = 0;  ///< TCP and UDP
     std::uint16_t echo_id = 0;                 ///< ICMP
     std::uint16_t l4_checksum = 0;             ///< as it is in the frame

@@ -9,7 +9,9 @@
 
 namespace fastnet::test {
 
-inline MacAddress mac(std::uint8_t group, std::uint8_t member) { return MacAddress{{0x02, 0xfa, 0x57, 0, group, member}}; }
+inline MacAddress mac(std::uint8_t group, std::uint8_t member) {
+    return MacAddress{{0x02, 0xfa, 0x57, 0, group, member}};
+}
 
 inline const MacAddress gateway_mac = mac(0, 1);
 inline const MacAddress uplink_mac = mac(1, 1), router_mac = mac(1, 2), moved_router_mac = mac(1, 3);
@@ -20,17 +22,19 @@ inline const MacAddress multicast6_mac{{0x33, 0x33, 0, 0, 0, 1}};
 inline const IpAddress client = IpAddress::v4(198, 51, 100, 7), other_client = IpAddress::v4(198, 51, 100, 8);
 inline const IpAddress router = IpAddress::v4(192, 0, 2, 1);
 inline const IpAddress host_ip = IpAddress::v4(192, 0, 2, 2), second_host_ip = IpAddress::v4(192, 0, 2, 3);
-inline const IpAddress not_our_ip = IpAddress::v4(192, 0, 2, 77);    // on the uplink's subnet, another machine's
-inline const IpAddress side_peer = IpAddress::v4(203, 0, 113, 9);    // behind the device that is no uplink
-inline const IpAddress unroutable = IpAddress::v4(100, 64, 0, 1);    // an unreachable route
+inline const IpAddress not_our_ip = IpAddress::v4(192, 0, 2, 77);  // on the uplink's subnet, another machine's
+inline const IpAddress side_peer = IpAddress::v4(203, 0, 113, 9);  // behind the device that is no uplink
+inline const IpAddress unroutable = IpAddress::v4(100, 64, 0, 1);  // an unreachable route
 inline const IpAddress gateway = IpAddress::v4(10, 10, 0, 1), other_gateway = IpAddress::v4(10, 20, 0, 1);
 inline const IpAddress container_ip = IpAddress::v4(10, 10, 0, 2), neighbour_ip = IpAddress::v4(10, 10, 0, 3);
-inline const IpAddress nobody_ip = IpAddress::v4(10, 10, 0, 99);     // of network 1, unused
+inline const IpAddress nobody_ip = IpAddress::v4(10, 10, 0, 99);  // of network 1, unused
 inline const IpAddress stranger_ip = IpAddress::v4(10, 20, 0, 2);
 inline const IpAddress any4 = IpAddress::v4(0, 0, 0, 0), limited_broadcast = IpAddress::v4(255, 255, 255, 255);
 
 /// For literals in tests only: aborts on nonsense.
-inline IpAddress address(const char* text) { return IpAddress::parse(text).value(); }
+inline IpAddress address(const char* text) {
+    return IpAddress::parse(text).value();
+}
 
 inline const IpAddress client6 = address("2001:db8:7::7"), router6 = address("2001:db8:2::1"), host6 = address("2001:db8:2::2");
 inline const IpAddress not_our_ip6 = address("2001:db8:2::77");

@@ -135,9 +135,7 @@ TEST_P(PublishedPort, KeepsAPrivilegedClientPortPrivilegedInAClash) {
 
 TEST_P(PublishedPort, IsNeverServedToASourceThatCannotBeAnswered) {
     publish_8080(v().host());
-    const auto from = [&](const IpAddress& source) {
-        return at_uplink(from_outside / ip(source, v().host()) / v().l4(40000, 8080));
-    };
+    const auto from = [&](const IpAddress& source) { return at_uplink(from_outside / ip(source, v().host()) / v().l4(40000, 8080)); };
     if (v().v4()) {
         EXPECT_THAT(from(any4), IsDropped(FNET_MALFORMED));
         EXPECT_THAT(from(address("0.1.2.3")), IsDropped(FNET_MALFORMED));
@@ -174,7 +172,8 @@ TEST_P(PublishedPort, CountsPacketsAndBytesPerDirection) {
 
 TEST_F(Uplink, OnlyASynOpensATcpFlow) {
     publish({.address = host_ip});
-    for (const std::uint8_t flags : {kAck, kSynAck, kFinAck, kRst, kRstAck, std::uint8_t{kPsh | kAck}, std::uint8_t{0}, std::uint8_t{kSyn | kRst}})
+    for (const std::uint8_t flags :
+         {kAck, kSynAck, kFinAck, kRst, kRstAck, std::uint8_t{kPsh | kAck}, std::uint8_t{0}, std::uint8_t{kSyn | kRst}})
         EXPECT_THAT(at_uplink(from_outside / ip(client, host_ip) / tcp(40000, 8080, flags)), GoesToTheKernel(FNET_NO_FLOW)) << int{flags};
     EXPECT_TRUE(flows().empty());
     EXPECT_THAT(at_uplink(from_outside / ip(client, host_ip) / tcp(40000, 8080, kSyn | kFin)),
@@ -195,8 +194,10 @@ TEST_F(Uplink, ContainersAddressIsNotReachableFromOutsideByRouting) {
     EXPECT_THAT(at_uplink(from_outside / ip(client, container_ip) / tcp(40000, 8080)), IsDropped(FNET_NOT_PUBLISHED));
     EXPECT_THAT(at_uplink(from_outside / ip(client, container_ip) / udp(40000, 53)), IsDropped(FNET_NOT_PUBLISHED));
     EXPECT_THAT(at_uplink(from_outside / ip(client, container_ip) / echo(kEchoRequest, 7)), IsDropped(FNET_NOT_PUBLISHED));
-    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = container_ip, .fragment_offset = 64} / payload(20)), IsDropped(FNET_NOT_PUBLISHED));
-    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = container_ip, .protocol = 132} / payload(20)), IsDropped(FNET_NOT_PUBLISHED));
+    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = container_ip, .fragment_offset = 64} / payload(20)),
+                IsDropped(FNET_NOT_PUBLISHED));
+    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = container_ip, .protocol = 132} / payload(20)),
+                IsDropped(FNET_NOT_PUBLISHED));
     EXPECT_THAT(at_uplink(from_outside / ip(client6, container6) / tcp(40000, 80)), IsDropped(FNET_NOT_PUBLISHED));
     EXPECT_THAT(at_uplink(from_outside / ip(client6, container6) / Ipv6Extension{} / tcp(40000, 80)), IsDropped(FNET_NOT_PUBLISHED));
     // Near misses: same first 16 bits, another subnet.
@@ -206,41 +207,48 @@ TEST_F(Uplink, ContainersAddressIsNotReachableFromOutsideByRouting) {
 
 TEST_F(Uplink, LeavesWhatIsNoTupleToTheKernel) {
     publish({.address = host_ip});
-    EXPECT_THAT(at_uplink(from_outside / Arp{.sender_mac = router_mac, .sender = router, .target = host_ip}), GoesToTheKernel(FNET_HOST_TRAFFIC));
+    EXPECT_THAT(at_uplink(from_outside / Arp{.sender_mac = router_mac, .sender = router, .target = host_ip}),
+                GoesToTheKernel(FNET_HOST_TRAFFIC));
     EXPECT_THAT(at_uplink(from_outside / ip(client, host_ip) / echo(kEchoRequest, 9)), GoesToTheKernel(FNET_HOST_TRAFFIC));
     EXPECT_THAT(at_uplink(from_outside / ip(client, host_ip) / echo(kEchoReply, 9)), GoesToTheKernel(FNET_HOST_TRAFFIC));
     EXPECT_THAT(at_uplink(from_outside / ip(client6, host6) / echo(kEchoRequest6, 9)), GoesToTheKernel(FNET_HOST_TRAFFIC));
     EXPECT_THAT(at_uplink(from_outside / ip(router, host_ip) / Icmp{.type = 3, .code = 4, .rest = 1280} / ip(host_ip, client) / tcp(1, 2)),
                 GoesToTheKernel(FNET_ICMP_TO_KERNEL));
-    EXPECT_THAT(at_uplink(from_outside / ip(router6, host6) / Icmp{.type = kNeighbourSolicitation} / payload(16)), GoesToTheKernel(FNET_ICMP_TO_KERNEL));
+    EXPECT_THAT(at_uplink(from_outside / ip(router6, host6) / Icmp{.type = kNeighbourSolicitation} / payload(16)),
+                GoesToTheKernel(FNET_ICMP_TO_KERNEL));
     EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .more_fragments = true} / tcp(40000, 8080)),
                 GoesToTheKernel(FNET_FRAGMENT_TO_KERNEL));
     EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .fragment_offset = 8} / tcp(40000, 8080)),
                 GoesToTheKernel(FNET_FRAGMENT_TO_KERNEL));
     EXPECT_THAT(at_uplink(from_outside / ip(client6, host6) / Ipv6Fragment{} / tcp(40000, 8080)), GoesToTheKernel(FNET_FRAGMENT_TO_KERNEL));
     EXPECT_THAT(at_uplink(from_outside / ip(client6, host6) / Ipv6Extension{} / tcp(40000, 8080)), GoesToTheKernel(FNET_HOST_TRAFFIC));
-    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .protocol = 132} / payload(40)), GoesToTheKernel(FNET_HOST_TRAFFIC));
-    EXPECT_THAT(at_uplink(Eth{.src = router_mac, .dst = uplink_mac, .ether_type = 0x88cc} / payload(60)), GoesToTheKernel(FNET_HOST_TRAFFIC));
+    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .protocol = 132} / payload(40)),
+                GoesToTheKernel(FNET_HOST_TRAFFIC));
+    EXPECT_THAT(at_uplink(Eth{.src = router_mac, .dst = uplink_mac, .ether_type = 0x88cc} / payload(60)),
+                GoesToTheKernel(FNET_HOST_TRAFFIC));
     EXPECT_TRUE(flows().empty());
 }
 
 TEST_F(Uplink, TranslatesBehindIpOptions) {
     publish({.address = host_ip});
     const Bytes options{0x94, 4, 0, 0, 1, 1, 1, 0};  // router alert, no-ops, end
-    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .options = options} / tcp(40000, 8080) / payload(5)),
-                Redirects(into_container / Ipv4{.src = client, .dst = container_ip, .ttl = 63, .options = options} / tcp(40000, 80) / payload(5)));
+    EXPECT_THAT(
+        at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .options = options} / tcp(40000, 8080) / payload(5)),
+        Redirects(into_container / Ipv4{.src = client, .dst = container_ip, .ttl = 63, .options = options} / tcp(40000, 80) / payload(5)));
     const Bytes longest(40, 1);
     EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .options = longest} / tcp(40000, 8080, kAck) / payload(5)),
-                Redirects(into_container / Ipv4{.src = client, .dst = container_ip, .ttl = 63, .options = longest} / tcp(40000, 80, kAck) / payload(5)));
+                Redirects(into_container / Ipv4{.src = client, .dst = container_ip, .ttl = 63, .options = longest} / tcp(40000, 80, kAck) /
+                          payload(5)));
 }
 
 TEST_F(Uplink, KeepsTosIdDontFragmentAndTcpOptions) {
     publish({.address = host_ip});
     const Bytes mss{2, 4, 5, 0xb4, 1, 3, 3, 7};
-    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .tos = 0xba, .id = 77, .dont_fragment = false} /
-                          Tcp{.src = Port{40000}, .dst = Port{8080}, .options = mss}),
-                Redirects(into_container / Ipv4{.src = client, .dst = container_ip, .ttl = 63, .tos = 0xba, .id = 77, .dont_fragment = false} /
-                          Tcp{.src = Port{40000}, .dst = Port{80}, .options = mss}));
+    EXPECT_THAT(
+        at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .tos = 0xba, .id = 77, .dont_fragment = false} /
+                  Tcp{.src = Port{40000}, .dst = Port{8080}, .options = mss}),
+        Redirects(into_container / Ipv4{.src = client, .dst = container_ip, .ttl = 63, .tos = 0xba, .id = 77, .dont_fragment = false} /
+                  Tcp{.src = Port{40000}, .dst = Port{80}, .options = mss}));
 }
 
 TEST_F(Uplink, KeepsTrailingEthernetPadding) {

@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <regex>
 
 #include <array>
 #include <nlohmann/json.hpp>
@@ -66,7 +67,9 @@ NodeState NodeState::read(const Netns& netns) {
     for (const json& qdisc : parse(netns.run({"tc", "-j", "qdisc"}))) {
         state.add("qdisc " + qdisc.value("dev", "?"), qdisc.value("kind", ""));
     }
-    state.add("nftables", netns.run({"nft", "list", "ruleset"}).out);
+    // Rules, not how often they matched.
+    const std::regex counter{"counter packets [0-9]+ bytes [0-9]+"};
+    state.add("nftables", std::regex_replace(netns.run({"nft", "list", "ruleset"}).out, counter, "counter"));
     std::istringstream sysctls{netns.run({"sysctl", "-a", "-e", "--pattern", "^net\\."}).out};
     for (std::string line; std::getline(sysctls, line);) {
         const auto separator = line.find(" = ");

@@ -664,7 +664,7 @@ Result<IpPrefix> Store::allocate_address(std::uint32_t network_id, Family family
     UsedAddresses used{TRY(db_.prepare("SELECT address FROM addresses WHERE network_id = ? AND address BETWEEN ? AND ? ORDER BY address")),
                        network_id};
     auto picked = pick_address(range, subnet->cursor, [&](const IpAddress& from, const IpAddress& last) { return used.next(from, last); });
-    if (!picked) return std::move(picked).error().in("network " + in_quotes(name));
+    if (!picked) return std::move(picked).error().in("network " + in_quotes(name) + " (" + subnet->prefix.to_string() + ")");
     const IpPrefix address{*picked, subnet->prefix.length()};
     CHECK_OK(insert_address(db_, network_id, address, purpose_for(endpoint_id), endpoint_id));
     Statement update = TRY(db_.prepare("UPDATE subnets SET cursor = ? WHERE network_id = ? AND family = ?"));

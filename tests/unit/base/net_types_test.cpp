@@ -7,11 +7,16 @@
 namespace fastnet {
 namespace {
 
-IpAddress address(const char* text) { return IpAddress::parse(text).value(); }
-IpPrefix prefix(const char* text) { return IpPrefix::parse(text).value(); }
+IpAddress address(const char* text) {
+    return IpAddress::parse(text).value();
+}
+IpPrefix prefix(const char* text) {
+    return IpPrefix::parse(text).value();
+}
 
 TEST(IpAddress, BothFamiliesSurviveParsingAndPrinting) {
-    for (const char* text : {"0.0.0.0", "172.30.0.2", "255.255.255.255", "::", "::1", "fd00::2", "2001:db8::a:b"}) EXPECT_EQ(address(text).to_string(), text);
+    for (const char* text : {"0.0.0.0", "172.30.0.2", "255.255.255.255", "::", "::1", "fd00::2", "2001:db8::a:b"})
+        EXPECT_EQ(address(text).to_string(), text);
     EXPECT_EQ(address("10.0.0.1").family(), Family::kIpv4);
     EXPECT_EQ(address("fd00::1").family(), Family::kIpv6);
 }
@@ -46,7 +51,8 @@ TEST(IpPrefix, HostBitsAreRefusedInNetworksAndKeptInInterfaceAddresses) {
     EXPECT_EQ(IpPrefix::parse_interface("10.0.0.1/24").value().to_string(), "10.0.0.1/24");
     EXPECT_EQ(IpPrefix::parse_interface("10.0.0.1").value().length(), 32);
     EXPECT_EQ(IpPrefix::parse_interface("fd00::1").value().length(), 128);
-    for (const char* text : {"10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "fd00::/129", "10.0.0.0/08x"}) EXPECT_FALSE(IpPrefix::parse(text)) << text;
+    for (const char* text : {"10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "fd00::/129", "10.0.0.0/08x"})
+        EXPECT_FALSE(IpPrefix::parse(text)) << text;
 }
 
 TEST(IpPrefix, ContainsAndOverlapsStopAtTheLastBit) {
@@ -79,7 +85,8 @@ TEST(IpPrefix, NetworkOfAnyAddressContainsIt) {
 
 TEST(MacAddress, ParsesItsOwnTextAndNothingElse) {
     EXPECT_EQ(MacAddress::parse("02:42:ac:1e:00:02").value().to_string(), "02:42:ac:1e:00:02");
-    for (const char* text : {"", "02:42:ac:1e:00", "02:42:ac:1e:00:0g", "02-42-ac-1e-00-02", "02:42:ac:1e:00:02:"}) EXPECT_FALSE(MacAddress::parse(text)) << text;
+    for (const char* text : {"", "02:42:ac:1e:00", "02:42:ac:1e:00:0g", "02-42-ac-1e-00-02", "02:42:ac:1e:00:02:"})
+        EXPECT_FALSE(MacAddress::parse(text)) << text;
     EXPECT_TRUE(MacAddress::parse("01:00:5e:00:00:01").value().is_multicast());
 }
 

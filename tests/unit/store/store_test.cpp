@@ -462,7 +462,8 @@ TEST_F(StoreTest, ASmallNetworkIsUsedUpAndAddressesComeBack) {
     const Network small = must(store_.add_network(network("small", "10.0.0.0/29", "10.0.0.1")));
     std::vector<Endpoint> all;
     for (const char* name : {"a", "b", "c", "d", "e"}) all.push_back(stage(name, small.id));
-    EXPECT_ERROR(store_.stage_endpoint(draft("f", small.id)), ErrorKind::kConflict, "endpoint 'f': network 'small': no free address");
+    EXPECT_ERROR(store_.stage_endpoint(draft("f", small.id)), ErrorKind::kConflict,
+                 "endpoint 'f': network 'small' (10.0.0.0/29): no free address");
     ASSERT_TRUE(store_.remove_endpoint(all[2].id));
     EXPECT_EQ(stage("f", small.id).ipv4, all[2].ipv4);
 }

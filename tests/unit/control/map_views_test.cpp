@@ -1,0 +1,101 @@
+#include "userspace/control/map_views.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+
+#include "loader/datapath.h"
+#include "tests/unit/control/state_builder.h"
+
+namespace fastnet {
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kNow = 1000 * kSecond;
+
+/// A client's connection to port 2000 of the host, and the half that answers.
+std::vector<FlowEntry> connection(std::uint32_t slot = 4) {
+    FlowEntry original{};
+    original.key.src = to_abi(ip("192.0.2.1"));
+    original.key.dst = to_abi(ip("192.0.2.2"));
+    original.key.src_port = htons(45678);
+    original.key.dst_port = htons(2000);
+    original.key.protocol = 6;
+    original.flow.new_src = original.key.src;
+    original.flow.new_dst = to_abi(ip("172.30.0.2"));
+    original.flow.new_src_port = original.key.src_port;
+    original.flow.new_dst_port = htons(80);
+    original.flow.state = FNET_FLOW_ESTABLISHED;
+    original.flow.flags = FNET_FLOW_ORIGINAL;
+    original.flow.slot = slot;
+    original.flow.endpoint_ifindex = kWebIndex;
+    original.flow.packets = 10;
+    original.flow.bytes = 1000;
+    original.flow.last_seen_ns = kNow - 5 * kSecond;
+    FlowEntry reply = original;
+    reply.key.src = to_abi(ip("172.30.0.2"));
+    reply.key.ifindex = kWebIndex;
+    reply.flow.flags = 0;
+    reply.flow.packets = 7;
+    reply.flow.bytes = 700;
+    reply.flow.last_seen_ns = kNow - 2 * kSecond;
+    return {reply, original};
+}
+
+std::string name_of(std::uint32_t ifindex) {
+    return ifindex == kWebIndex ? "web" : "";
+}
+
+TEST(FlowViews, TwoHalvesAreOneRow) {
+    const auto views = flow_views(connection(), kNow, name_of);
+    ASSERT_EQ(views.size(), 1U);
+    const FlowView& view = views[0];
+    EXPECT_EQ(view.protocol, "tcp");
+    EXPECT_EQ(view.state, "established");
+    EXPECT_EQ(view.endpoint, "web");
+    EXPECT_EQ(view.original.sport, Port{45678});
+    EXPECT_EQ(view.original.dst, ip("192.0.2.2"));
+    EXPECT_EQ(view.translated.dst, ip("172.30.0.2"));
+    EXPECT_EQ(view.translated.dport, Port{80});
+    EXPECT_EQ(view.packets, 17U);
+    EXPECT_EQ(view.bytes, 1700U);
+    EXPECT_DOUBLE_EQ(view.idle_seconds, 2) << "the newer stamp counts";
+    EXPECT_DOUBLE_EQ(view.expires_seconds, 7440 - 2);
+}
+
+TEST(FlowViews, HalfThatIsAloneIsARowOnlyIfItIsTheOriginal) {
+    auto entries = connection();
+    EXPECT_EQ(flow_views({entries[1]}, kNow, name_of).size(), 1U);
+    EXPECT_TRUE(flow_views({entries[0]}, kNow, name_of).empty());
+}
+
+TEST(FlowViews, StampInTheFutureIsNotIdle) {
+    auto entries = connection();
+    EXPECT_DOUBLE_EQ(flow_views(entries, kNow - 10 * kSecond, name_of)[0].idle_seconds, 0);
+}
+
+TEST(FlowViews, TimeOutsFollowTheStateAndNeverGoBelowZero) {
+    const DatapathConfig config;
+    EXPECT_EQ(flow_timeout(6, FNET_FLOW_ESTABLISHED, config), 7440U);
+    EXPECT_EQ(flow_timeout(6, FNET_FLOW_NEW, config), 240U);
+    EXPECT_EQ(flow_timeout(6, FNET_FLOW_CLOSED, config), 240U);
+    EXPECT_EQ(flow_timeout(17, FNET_FLOW_NEW, config), 120U);
+    EXPECT_EQ(flow_timeout(17, FNET_FLOW_ESTABLISHED, config), 300U);
+    EXPECT_EQ(flow_timeout(1, FNET_FLOW_REPLIED, config), 60U);
+    EXPECT_DOUBLE_EQ(flow_views(connection(), kNow + 100000 * kSecond, name_of)[0].expires_seconds, 0);
+}
+
+TEST(VerdictViews, EveryVerdictHasARowWithItsKind) {
+    std::vector<fnet_verdict_count> counts(FNET_VERDICT_COUNT);
+    counts[FNET_NOT_PUBLISHED] = {3, 180};
+    const auto views = verdict_views(counts);
+    ASSERT_EQ(views.size(), static_cast<std::size_t>(FNET_VERDICT_COUNT));
+    EXPECT_EQ(views[FNET_NOT_PUBLISHED].name, "NOT_PUBLISHED");
+    EXPECT_EQ(views[FNET_NOT_PUBLISHED].kind, "drop");
+    EXPECT_EQ(views[FNET_NOT_PUBLISHED].packets, 3U);
+    EXPECT_EQ(views[FNET_FLOW_FORWARDED].kind, "fast");
+    EXPECT_EQ(views[FNET_TO_HOST].kind, "kernel");
+    EXPECT_EQ(verdict_views({}).size(), views.size()) << "a node without datapath has zeros";
+}
+
+}  // namespace
+}  // namespace fastnet

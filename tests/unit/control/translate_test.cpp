@@ -1,0 +1,105 @@
+#include "userspace/control/translate.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/control/state_builder.h"
+
+namespace fastnet {
+namespace {
+
+TEST(Translate, AddressesKeepTheirBytesAndComeBack) {
+    for (const char* text : {"0.0.0.0", "::", "192.0.2.1", "2001:db8::1", "255.255.255.255"}) {
+        SCOPED_TRACE(text);
+        EXPECT_EQ(from_abi(to_abi(ip(text))), ip(text));
+    }
+    const fnet_addr v4 = to_abi(ip("192.0.2.1"));
+    EXPECT_EQ(v4.words[0], 0U);
+    EXPECT_EQ(v4.words[2], htonl(0xffff));
+    EXPECT_EQ(v4.words[3], htonl(0xc0000201));
+}
+
+TEST(Translate, AnyAddressOfEachFamilyIsAnotherKey) {
+    EXPECT_FALSE(same_bytes(to_abi(IpAddress::any(Family::kIpv4)), to_abi(IpAddress::any(Family::kIpv6))));
+}
+
+TEST(Translate, SubnetLengthCountsTheMappedPrefix) {
+    EXPECT_EQ(subnet_key(prefix("172.30.0.0/16")).prefix_len, 112U);
+    EXPECT_EQ(subnet_key(prefix("fd00::/64")).prefix_len, 64U);
+    for (const char* text : {"172.30.0.0/16", "10.0.0.0/8", "10.1.2.4/30", "fd00::/64", "fd12:3456:789a::/48"})
+        EXPECT_EQ(subnet_from(subnet_key(prefix(text))), prefix(text)) << text;
+}
+
+TEST(Translate, SinglePortIsOneFullLengthKey) {
+    const auto keys = service_keys(web_port());
+    ASSERT_EQ(keys.size(), 1U);
+    EXPECT_EQ(keys[0].prefix_len, FNET_SERVICE_PREFIX_BASE + 16U);
+    EXPECT_EQ(keys[0].port, htons(2000));
+    EXPECT_EQ(keys[0].protocol, 6);
+    EXPECT_EQ(keys[0].reserved, 0);
+    EXPECT_EQ(ports_of(keys[0]), web_port().host_ports);
+}
+
+TEST(Translate, RangeIsCoveredExactlyByFewKeys) {
+    for (const auto& [first, last] : {std::pair{20000U, 29999U}, {1U, 65534U}, {1U, 65535U}, {2000U, 2001U}, {65535U, 65535U}}) {
+        SCOPED_TRACE(std::to_string(first) + "-" + std::to_string(last));
+        PublishedPort port = web_port();
+        port.host_ports = {Port{static_cast<std::uint16_t>(first)}, Port{static_cast<std::uint16_t>(last)}};
+        const auto keys = service_keys(port);
+        EXPECT_LE(keys.size(), 30U);
+        std::uint32_t next = first;
+        for (const fnet_service_key& key : keys) {
+            EXPECT_EQ(ports_of(key).first.value(), next);
+            next = ports_of(key).last.value() + 1U;
+        }
+        EXPECT_EQ(next, last + 1);
+    }
+}
+
+TEST(Translate, ServiceMapsTheFirstPortsOfBothRanges) {
+    PublishedPort port = web_port();
+    port.host_ports = {Port{3000}, Port{3009}};
+    port.container_ports = {Port{4000}, Port{4009}};
+    const fnet_service value = service_value(port, web());
+    EXPECT_EQ(value.host_first, 3000);
+    EXPECT_EQ(value.container_first, 4000);
+    EXPECT_EQ(value.id, 11U);
+    EXPECT_EQ(value.endpoint_ifindex, kWebIndex);
+    EXPECT_EQ(from_abi(value.container_addr), ip("172.30.0.2"));
+    EXPECT_EQ(value.container_mac[5], 2);
+}
+
+TEST(Translate, ServiceOfAnIpv6AddressLeadsToTheIpv6Address) {
+    Endpoint endpoint = web();
+    endpoint.ipv6 = prefix("fd00::2/64");
+    PublishedPort port = web_port();
+    port.host_ip = IpAddress::any(Family::kIpv6);
+    EXPECT_EQ(from_abi(service_value(port, endpoint).container_addr), ip("fd00::2"));
+}
+
+TEST(Translate, EndpointCarriesItsNetworksFlagsAndGateway) {
+    Network network = default_network();
+    network.internal = true;
+    network.icc = false;
+    const fnet_endpoint value = endpoint_value(web(), network, kBridgeIndex);
+    EXPECT_EQ(value.flags, FNET_ENDPOINT_INTERNAL | FNET_ENDPOINT_NO_ICC);
+    EXPECT_EQ(from_abi(value.gateway4), ip("172.30.0.1")) << "also where the container has no route to it";
+    EXPECT_EQ(value.bridge_ifindex, kBridgeIndex);
+    EXPECT_EQ(value.ipv6.quads[0] | value.ipv6.quads[1], 0U) << "none is all zero";
+    EXPECT_EQ(value.fast_packets, 0U);
+}
+
+TEST(Translate, CountersSurviveARewrite) {
+    const fnet_endpoint wanted = endpoint_value(web(), default_network(), kBridgeIndex);
+    fnet_endpoint present = wanted;
+    present.connections = 5;
+    present.flags |= FNET_ENDPOINT_HAIRPIN;
+    EXPECT_TRUE(same_endpoint(wanted, present));
+    EXPECT_EQ(with_counters_of(wanted, present).connections, 5U);
+    EXPECT_EQ(with_counters_of(wanted, present).flags & FNET_ENDPOINT_HAIRPIN, FNET_ENDPOINT_HAIRPIN);
+    present.bridge_ifindex = 99;
+    EXPECT_FALSE(same_endpoint(wanted, present));
+}
+
+}  // namespace
+}  // namespace fastnet

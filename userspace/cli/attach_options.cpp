@@ -1,0 +1,27 @@
+#include "userspace/cli/attach_options.h"
+
+#include <CLI/CLI.hpp>
+
+namespace fastnet {
+
+void add_endpoint_options(CLI::App& command, AttachWords& words) {
+    command.add_option("--mode", words.mode, "bridge (default), none or host")->type_name("MODE");
+    command.add_option("--network", words.network, "Network to join; without it `default`")->type_name("NAME");
+    command.add_option("--name", words.name, "Name of the endpoint; without it that of the namespace")->type_name("NAME");
+    command.add_option("--ip", words.ips, "Address inside the network's subnet, one per family (repeatable)")
+        ->type_name("ADDRESS")
+        ->allow_extra_args(false);
+    command.add_option("--mac", words.mac, "MAC address of the container's interface")->type_name("MAC");
+    command.add_option("--ifname", words.ifname, "Name of the interface in the container; without it eth0, then eth1...")
+        ->type_name("NAME");
+    command
+        .add_option("-p,--publish", words.ports,
+                    "Publish a port: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp|sctp]; host port 0 or absent: a free one (repeatable)")
+        ->type_name("SPEC")
+        ->allow_extra_args(false);
+    command.add_option("--uplink", words.uplinks, "Interface that leads outside; without it those of the default routes (repeatable)")
+        ->type_name("DEV")
+        ->allow_extra_args(false);
+}
+
+}  // namespace fastnet

@@ -1,0 +1,47 @@
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "userspace/cli/attach_options.h"
+#include "userspace/cli/commands.h"
+#include "userspace/cli/render.h"
+#include "userspace/control/attach.h"
+
+namespace fastnet {
+namespace {
+
+Result<Output> act(const Context& context, const AttachWords& words) {
+    const AttachRequest request = TRY(parse_attach(words));
+    CHECK_OK(check_request(request));
+    if (request.mode == EndpointMode::kBridge && !request.netns) {
+        const PrepareView view = TRY(prepare(context.paths(), request.prepare));
+        return Output{render(view, context.format()), 0, view.warnings};
+    }
+    const Attached attached = TRY(attach(context.paths(), request));
+    return Output{render(attached.view, context.format()), 0, attached.warnings};
+}
+
+}  // namespace
+
+void add_attach(CLI::App& app, Context& context) {
+    CLI::App* const command = app.add_subcommand("attach", "Attach a network namespace; without --netns prepare the node");
+    const auto words = std::make_shared<AttachWords>();
+    CLI::Option* const netns =
+        command->add_option("--netns", words->netns, "Namespace: a name (`ip netns`), a path or pid:N")->type_name("NETNS");
+    add_endpoint_options(*command, *words);
+    command->add_option("--max-flows", words->max_flows, "Size of the flow table (default 262144); fixed while it exists")->type_name("N");
+    command->add_option("--masquerade-ports", words->masquerade_ports, "Source ports for containers, outside net.ipv4.ip_local_port_range")
+        ->type_name("A-B");
+    command->add_flag("--reload", words->reload, "Load the programs anew and replace them without a gap");
+    add_json_flag(*command, context);
+    command->footer(
+        "Example:\n"
+        "  fastnet attach --mode bridge                             prepare the node, safe to repeat\n"
+        "  fastnet attach --mode bridge --netns web -p 2000:80      give `web` an address and publish its port 80\n"
+        "  fastnet attach --netns pid:4711 --network blue --ip 10.99.0.7 -p 53:53/udp");
+    command->callback([&context, words, netns] {
+        words->has_netns = netns->count() > 0;
+        context.action = [&context, words] { return act(context, *words); };
+    });
+}
+
+}  // namespace fastnet

@@ -1,0 +1,122 @@
+#include "userspace/cli/parse.h"
+
+#include <charconv>
+#include <limits>
+
+#include "userspace/control/uplinks.h"
+#include "userspace/model/names.h"
+
+namespace fastnet {
+namespace {
+
+constexpr std::uint32_t kLowestMtu = 68;      // RFC 791
+constexpr std::uint32_t kHighestMtu = 65535;  // of a Linux bridge
+
+std::string in_quotes(const std::string& text) {
+    return "'" + text + "'";
+}
+
+}  // namespace
+
+Result<std::uint32_t> parse_number(const std::string& text, const std::string& what, std::uint32_t lowest, std::uint32_t highest) {
+    std::uint32_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (text.empty() || error != std::errc{} || end != text.data() + text.size() || number < lowest || number > highest)
+        return usage_error(
+            what + ": " + in_quotes(text) + " is not a number from " + std::to_string(lowest) + " to " + std::to_string(highest),
+            "write it in decimal digits");
+    return number;
+}
+
+Result<EndpointMode> parse_mode(const std::string& text) {
+    if (const auto mode = endpoint_mode_from(text); mode) return *mode;
+    return usage_error("--mode: there is no mode " + in_quotes(text), "the modes are bridge, none and host");
+}
+
+Result<NetworkDriver> parse_driver(const std::string& text) {
+    if (const auto driver = network_driver_from(text); driver) return *driver;
+    return usage_error("--driver: there is no driver " + in_quotes(text), "the driver of this version is bridge");
+}
+
+Result<std::vector<PublishSpec>> parse_specs(const std::vector<std::string>& texts) {
+    std::vector<PublishSpec> specs;
+    for (const std::string& text : texts) specs.push_back(TRY(PublishSpec::parse(text)));
+    return specs;
+}
+
+Result<std::vector<IpAddress>> parse_addresses(const std::vector<std::string>& texts, const std::string& what) {
+    std::vector<IpAddress> addresses;
+    for (const std::string& text : texts) {
+        auto address = IpAddress::parse(text);
+        if (!address) return std::move(address).error().in(what);
+        addresses.push_back(*address);
+    }
+    return addresses;
+}
+
+Result<std::vector<IpPrefix>> parse_prefixes(const std::vector<std::string>& texts, const std::string& what) {
+    std::vector<IpPrefix> prefixes;
+    for (const std::string& text : texts) {
+        auto prefix = IpPrefix::parse(text);
+        if (!prefix) return std::move(prefix).error().in(what);
+        prefixes.push_back(*prefix);
+    }
+    return prefixes;
+}
+
+Result<std::map<std::string, std::string>> parse_options(const std::vector<std::string>& texts) {
+    std::map<std::string, std::string> options;
+    for (const std::string& text : texts) {
+        const std::size_t equals = text.find('=');
+        if (equals == std::string::npos || equals == 0)
+            return usage_error("--opt: " + in_quotes(text) + " is not of the form KEY=VALUE", "write it like --opt com.example.key=value");
+        if (!options.emplace(text.substr(0, equals), text.substr(equals + 1)).second)
+            return usage_error("--opt: " + in_quotes(text.substr(0, equals)) + " is given twice", "give each key once");
+    }
+    return options;
+}
+
+Result<AttachRequest> parse_attach(const AttachWords& words) {
+    AttachRequest request;
+    request.mode = TRY(parse_mode(words.mode));
+    if (words.has_netns) request.netns = words.netns;
+    request.network = words.network;
+    request.name = words.name;
+    request.ips = TRY(parse_addresses(words.ips, "--ip"));
+    if (!words.mac.empty()) {
+        auto mac = MacAddress::parse(words.mac);
+        if (!mac) return std::move(mac).error().in("--mac");
+        request.mac = *mac;
+    }
+    request.ifname = words.ifname;
+    request.ports = TRY(parse_specs(words.ports));
+    request.prepare.uplinks = words.uplinks;
+    request.prepare.replace_uplinks = !words.has_netns;
+    request.prepare.reload = words.reload;
+    if (!words.max_flows.empty()) request.prepare.max_flows = TRY(parse_number(words.max_flows, "--max-flows", kFewestFlows, kMostFlows));
+    if (!words.masquerade_ports.empty()) {
+        auto range = parse_port_range(words.masquerade_ports);
+        if (!range) return std::move(range).error().in("--masquerade-ports");
+        request.prepare.masquerade = *range;
+    }
+    return request;
+}
+
+Result<NetworkRequest> parse_network(const NetworkWords& words) {
+    NetworkRequest request;
+    request.name = words.name;
+    CHECK_OK(check_name(request.name, "network"));
+    request.driver = TRY(parse_driver(words.driver));
+    request.subnets = TRY(parse_prefixes(words.subnets, "--subnet"));
+    request.gateways = TRY(parse_addresses(words.gateways, "--gateway"));
+    request.ip_ranges = TRY(parse_prefixes(words.ip_ranges, "--ip-range"));
+    if (!words.mtu.empty()) request.mtu = TRY(parse_number(words.mtu, "--mtu", kLowestMtu, kHighestMtu));
+    if (!words.vni.empty()) request.vni = TRY(parse_number(words.vni, "--vni", 1, kMaxVni));
+    request.internal = words.internal;
+    request.icc = !words.no_icc;
+    request.parent = words.parent;
+    request.options = TRY(parse_options(words.options));
+    return request;
+}
+
+}  // namespace fastnet

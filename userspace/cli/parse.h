@@ -1,0 +1,57 @@
+// From the words of the command line to values: every word that makes no sense is a usage error that quotes it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "loader/base/net_types.h"
+#include "loader/base/result.h"
+#include "userspace/control/requests.h"
+
+namespace fastnet {
+
+/// @p what names the option in the error: "--mtu".
+Result<std::uint32_t> parse_number(const std::string& text, const std::string& what, std::uint32_t lowest, std::uint32_t highest);
+Result<EndpointMode> parse_mode(const std::string& text);
+Result<NetworkDriver> parse_driver(const std::string& text);
+Result<std::vector<PublishSpec>> parse_specs(const std::vector<std::string>& texts);
+Result<std::vector<IpAddress>> parse_addresses(const std::vector<std::string>& texts, const std::string& what);
+Result<std::vector<IpPrefix>> parse_prefixes(const std::vector<std::string>& texts, const std::string& what);
+Result<std::map<std::string, std::string>> parse_options(const std::vector<std::string>& texts);
+
+/// The words of `attach` and `run`, as they stand on the command line; empty = not given.
+struct AttachWords {
+    std::string mode = "bridge";
+    std::string netns{};
+    bool has_netns = false;
+    std::string network{};
+    std::string name{};
+    std::vector<std::string> ips{};
+    std::string mac{};
+    std::string ifname{};
+    std::vector<std::string> ports{};
+    std::vector<std::string> uplinks{};
+    std::string max_flows{};
+    std::string masquerade_ports{};
+    bool reload = false;
+};
+Result<AttachRequest> parse_attach(const AttachWords& words);
+
+struct NetworkWords {
+    std::string name{};
+    std::string driver = "bridge";
+    std::vector<std::string> subnets{};
+    std::vector<std::string> gateways{};
+    std::vector<std::string> ip_ranges{};
+    std::string mtu{};
+    bool internal = false;
+    bool no_icc = false;
+    std::string vni{};
+    std::string parent{};
+    std::vector<std::string> options{};
+};
+Result<NetworkRequest> parse_network(const NetworkWords& words);
+
+}  // namespace fastnet

@@ -1,0 +1,485 @@
+#include "userspace/cli/render.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#ifndef FASTNET_VERSION
+#define FASTNET_VERSION "unknown"
+#endif
+
+namespace fastnet {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// --- JSON ---------------------------------------------------------------------------------------------------------
+
+std::string text_of(const Json& json) {
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";  // a path may hold any bytes
+}
+
+template <typename T>
+Json or_null(const std::optional<T>& value) {
+    return value ? Json(value->to_string()) : Json(nullptr);
+}
+
+Json or_null(const std::string& text) {
+    return text.empty() ? Json(nullptr) : Json(text);
+}
+
+double rounded(double seconds) {
+    return std::round(seconds * 1000) / 1000;
+}
+
+/// Adds FIELD and FIELD_end; the end of a single port is null.
+void put_range(Json& json, const std::string& field, const PortRange& range) {
+    json[field] = range.first.value();
+    json[field + "_end"] = range.size() == 1 ? Json(nullptr) : Json(range.last.value());
+}
+
+Json json_of(const PublishedPort& port) {
+    Json json;
+    json["host_ip"] = port.host_ip.to_string();
+    put_range(json, "host_port", port.host_ports);
+    put_range(json, "container_port", port.container_ports);
+    json["protocol"] = to_string(port.protocol);
+    return json;
+}
+
+Json json_of(const EndpointView& view) {
+    const Endpoint& endpoint = view.endpoint;
+    Json json;
+    json["name"] = endpoint.name;
+    json["mode"] = to_string(endpoint.mode);
+    json["network"] = or_null(view.network);
+    json["netns"] = endpoint.netns;
+    json["ifname"] = or_null(endpoint.ifname);
+    json["ipv4"] = or_null(endpoint.ipv4);
+    json["ipv6"] = or_null(endpoint.ipv6);
+    json["mac"] = endpoint.mac.is_zero() ? Json(nullptr) : Json(endpoint.mac.to_string());
+    json["gateway"] = or_null(endpoint.gateway4);
+    json["gateway6"] = or_null(endpoint.gateway6);
+    json["mtu"] = endpoint.mtu == 0 ? Json(nullptr) : Json(endpoint.mtu);
+    json["published"] = Json::array();
+    for (const PublishedPort& port : view.ports) json["published"].push_back(json_of(port));
+    return json;
+}
+
+Json json_of(const PortView& view) {
+    Json json;
+    json["endpoint"] = view.endpoint;
+    json["host_ip"] = view.port.host_ip.to_string();
+    put_range(json, "host_port", view.port.host_ports);
+    json["container_ip"] = or_null(view.container_ip);
+    put_range(json, "container_port", view.port.container_ports);
+    json["protocol"] = to_string(view.port.protocol);
+    json["packets"] = view.packets;
+    json["bytes"] = view.bytes;
+    json["connections"] = view.connections;
+    return json;
+}
+
+Json json_of(const TupleView& tuple) {
+    return {{"src", tuple.src.to_string()}, {"sport", tuple.sport.value()}, {"dst", tuple.dst.to_string()}, {"dport", tuple.dport.value()}};
+}
+
+Json json_of(const FlowView& view) {
+    Json json;
+    json["protocol"] = view.protocol;
+    json["state"] = view.state;
+    json["original"] = json_of(view.original);
+    json["translated"] = json_of(view.translated);
+    json["endpoint"] = or_null(view.endpoint);
+    json["packets"] = view.packets;
+    json["bytes"] = view.bytes;
+    json["idle_seconds"] = rounded(view.idle_seconds);
+    json["expires_seconds"] = rounded(view.expires_seconds);
+    return json;
+}
+
+Json json_of(const std::vector<MapView>& maps) {
+    Json json = Json::object();
+    for (const MapView& map : maps)
+        json[map.name] = {{"entries", map.entries}, {"max_entries", map.max_entries}, {"memory_bytes", map.memory_bytes}};
+    return json;
+}
+
+Json json_of(const NetworkView& view) {
+    const Network& network = view.network;
+    Json json;
+    json["name"] = network.name;
+    json["id"] = network.id;
+    json["driver"] = to_string(network.driver);
+    json["subnet"] = or_null(network.subnet(Family::kIpv4));
+    json["subnet6"] = or_null(network.subnet(Family::kIpv6));
+    json["gateway"] = or_null(network.gateway(Family::kIpv4));
+    json["gateway6"] = or_null(network.gateway(Family::kIpv6));
+    json["ip_range"] = or_null(network.ip_range(Family::kIpv4));
+    json["ip_range6"] = or_null(network.ip_range(Family::kIpv6));
+    json["mtu"] = view.mtu == 0 ? Json(nullptr) : Json(view.mtu);
+    json["internal"] = network.internal;
+    json["icc"] = network.icc;
+    json["vni"] = network.vni == 0 ? Json(nullptr) : Json(network.vni);
+    json["parent"] = or_null(network.parent);
+    json["bridge"] = or_null(network.bridge);
+    json["options"] = network.options.empty() ? Json::object() : Json(network.options);
+    json["endpoints"] = Json::array();
+    for (const EndpointView& endpoint : view.endpoints) json["endpoints"].push_back(endpoint.endpoint.name);
+    return json;
+}
+
+Json json_of(const std::vector<UplinkView>& uplinks) {
+    Json json = Json::array();
+    for (const UplinkView& uplink : uplinks)
+        json.push_back({{"name", uplink.name}, {"chosen", uplink.chosen_by_user}, {"exists", uplink.exists}, {"hooks", uplink.hooks}});
+    return json;
+}
+
+template <typename View>
+std::string json_array(const std::vector<View>& views) {
+    Json json = Json::array();
+    for (const View& view : views) json.push_back(json_of(view));
+    return text_of(json);
+}
+
+const char* word_of(CheckResult result) {
+    switch (result) {
+        case CheckResult::kOk: return "ok";
+        case CheckResult::kWarn: return "warn";
+        case CheckResult::kFail: return "fail";
+    }
+    return "?";
+}
+
+// --- tables -------------------------------------------------------------------------------------------------------
+
+/// Columns as wide as their widest cell.
+class Table {
+public:
+    explicit Table(std::vector<std::string> head) : rows_{std::move(head)} {}
+    void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+    std::string to_string() const {
+        std::vector<std::size_t> widths;
+        for (const auto& row : rows_)
+            for (std::size_t i = 0; i < row.size(); ++i) {
+                if (widths.size() <= i) widths.push_back(0);
+                widths[i] = std::max(widths[i], row[i].size());
+            }
+        std::string text;
+        for (const auto& row : rows_) {
+            std::string line;
+            for (std::size_t i = 0; i < row.size(); ++i) {
+                line += row[i];
+                if (i + 1 < row.size()) line += std::string(widths[i] - row[i].size() + 2, ' ');
+            }
+            while (!line.empty() && line.back() == ' ') line.pop_back();
+            text += line + "\n";
+        }
+        return text;
+    }
+
+private:
+    struct Rows : std::vector<std::vector<std::string>> {
+        explicit Rows(std::vector<std::string> head) { push_back(std::move(head)); }
+    };
+    Rows rows_;
+};
+
+template <typename T>
+std::string or_dash(const std::optional<T>& value) {
+    return value ? value->to_string() : "-";
+}
+
+std::string or_dash(const std::string& text) {
+    return text.empty() ? "-" : text;
+}
+
+std::string number(std::uint64_t value) {
+    return std::to_string(value);
+}
+
+std::string text_of(const PortRange& range) {
+    const std::string first = std::to_string(range.first.value());
+    return range.size() == 1 ? first : first + "-" + std::to_string(range.last.value());
+}
+
+std::string host_side(const PublishedPort& port) {
+    const std::string ip = port.host_ip.to_string();
+    return (port.family() == Family::kIpv6 ? "[" + ip + "]" : ip) + ":" + text_of(port.host_ports);
+}
+
+std::string text_of(const PublishedPort& port) {
+    return host_side(port) + "->" + text_of(port.container_ports) + "/" + to_string(port.protocol);
+}
+
+std::string joined(const std::vector<std::string>& words, const char* separator = ", ") {
+    std::string text;
+    for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
+    return text;
+}
+
+std::string addresses_of(const Endpoint& endpoint) {
+    std::vector<std::string> words;
+    if (endpoint.ipv4) words.push_back(endpoint.ipv4->to_string());
+    if (endpoint.ipv6) words.push_back(endpoint.ipv6->to_string());
+    return or_dash(joined(words));
+}
+
+std::string published_of(const EndpointView& view) {
+    std::vector<std::string> words;
+    for (const PublishedPort& port : view.ports) words.push_back(text_of(port));
+    return or_dash(joined(words));
+}
+
+std::string tuple_text(const TupleView& tuple) {
+    const auto side = [](const IpAddress& address, Port port) {
+        const std::string ip = address.to_string();
+        return (address.family() == Family::kIpv6 ? "[" + ip + "]" : ip) + ":" + std::to_string(port.value());
+    };
+    return side(tuple.src, tuple.sport) + " > " + side(tuple.dst, tuple.dport);
+}
+
+std::string seconds_text(double seconds) {
+    return number(static_cast<std::uint64_t>(seconds)) + "s";
+}
+
+std::string size_text(std::uint64_t bytes) {
+    const char* const units[] = {"B", "KiB", "MiB", "GiB"};
+    double size = static_cast<double>(bytes);
+    std::size_t unit = 0;
+    for (; size >= 1024 && unit + 1 < std::size(units); ++unit) size /= 1024;
+    char text[32];
+    (void)std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", size, units[unit]);
+    return text;
+}
+
+std::string network_line(const NetworkView& view) {
+    const Network& network = view.network;
+    std::string text = "network " + network.name + ": bridge " + network.bridge;
+    for (const IpPrefix& subnet : network.subnets)
+        text += ", " + subnet.to_string() + " gateway " + or_dash(network.gateway(subnet.family()));
+    return text + ", MTU " + number(view.mtu) + (network.internal ? ", internal" : "") + (network.icc ? "" : ", no ICC") + "\n";
+}
+
+std::string uplink_lines(const std::vector<UplinkView>& uplinks) {
+    std::string text;
+    for (const UplinkView& uplink : uplinks) {
+        text += "uplink " + uplink.name + ": ";
+        text += !uplink.exists ? "does not exist at present" : uplink.hooks.empty() ? "no program" : joined(uplink.hooks);
+        text += "\n";
+    }
+    return text;
+}
+
+}  // namespace
+
+std::string render(const EndpointView& view, Format format) {
+    if (format == Format::kJson) return text_of(json_of(view));
+    const Endpoint& endpoint = view.endpoint;
+    if (view.network.empty()) return endpoint.name + ": mode " + to_string(endpoint.mode) + "\n";
+    std::string text = endpoint.name + ": " + addresses_of(endpoint) + " on network " + view.network + ", " + endpoint.ifname +
+                       " in netns " + endpoint.netns + "\n";
+    for (const PublishedPort& port : view.ports) text += "published " + text_of(port) + "\n";
+    return text;
+}
+
+std::string render(const std::vector<EndpointView>& views, Format format) {
+    if (format == Format::kJson) return json_array(views);
+    if (views.empty()) return "no endpoints\n";
+    Table table{{"NAME", "MODE", "NETWORK", "NETNS", "IFNAME", "ADDRESS", "MAC", "PUBLISHED"}};
+    for (const EndpointView& view : views)
+        table.add({view.endpoint.name, to_string(view.endpoint.mode), or_dash(view.network), or_dash(view.endpoint.netns),
+                   or_dash(view.endpoint.ifname), addresses_of(view.endpoint),
+                   view.endpoint.mac.is_zero() ? "-" : view.endpoint.mac.to_string(), published_of(view)});
+    return table.to_string();
+}
+
+std::string render(const std::vector<PortView>& views, Format format) {
+    if (format == Format::kJson) return json_array(views);
+    if (views.empty()) return "no published ports\n";
+    Table table{{"HOST", "CONTAINER", "PROTOCOL", "ENDPOINT", "CONNECTIONS", "PACKETS", "BYTES"}};
+    for (const PortView& view : views)
+        table.add({host_side(view.port), or_dash(view.container_ip) + ":" + text_of(view.port.container_ports),
+                   to_string(view.port.protocol), view.endpoint, number(view.connections), number(view.packets), number(view.bytes)});
+    return table.to_string();
+}
+
+std::string render(const std::vector<FlowView>& views, Format format) {
+    if (format == Format::kJson) return json_array(views);
+    if (views.empty()) return "no flows\n";
+    Table table{{"PROTOCOL", "STATE", "ORIGINAL", "TRANSLATED", "ENDPOINT", "PACKETS", "BYTES", "IDLE", "EXPIRES"}};
+    for (const FlowView& view : views)
+        table.add({view.protocol, view.state, tuple_text(view.original), tuple_text(view.translated), or_dash(view.endpoint),
+                   number(view.packets), number(view.bytes), seconds_text(view.idle_seconds), seconds_text(view.expires_seconds)});
+    return table.to_string();
+}
+
+std::string render(const StatsView& view, Format format) {
+    if (format == Format::kJson) {
+        Json json;
+        json["verdicts"] = Json::object();
+        for (const VerdictView& verdict : view.verdicts)
+            json["verdicts"][verdict.name] = {{"packets", verdict.packets}, {"bytes", verdict.bytes}, {"kind", verdict.kind}};
+        json["maps"] = json_of(view.maps);
+        json["endpoints"] = Json::object();
+        for (const EndpointStatsView& endpoint : view.endpoints)
+            json["endpoints"][endpoint.name] = {{"fast_packets", endpoint.fast_packets},
+                                                {"fast_bytes", endpoint.fast_bytes},
+                                                {"kernel_packets", endpoint.kernel_packets},
+                                                {"kernel_bytes", endpoint.kernel_bytes},
+                                                {"connections", endpoint.connections}};
+        return text_of(json);
+    }
+    std::string text;
+    Table verdicts{{"VERDICT", "KIND", "PACKETS", "BYTES", "MEANING"}};
+    bool any = false;
+    for (const VerdictView& verdict : view.verdicts) {
+        if (verdict.packets == 0) continue;
+        any = true;
+        verdicts.add({verdict.name, verdict.kind, number(verdict.packets), number(verdict.bytes), verdict.text});
+    }
+    text += any ? verdicts.to_string() : "no packet was seen yet\n";
+    if (!view.endpoints.empty()) {
+        Table endpoints{{"ENDPOINT", "FAST PACKETS", "FAST BYTES", "KERNEL PACKETS", "KERNEL BYTES", "CONNECTIONS"}};
+        for (const EndpointStatsView& endpoint : view.endpoints)
+            endpoints.add({endpoint.name, number(endpoint.fast_packets), number(endpoint.fast_bytes), number(endpoint.kernel_packets),
+                           number(endpoint.kernel_bytes), number(endpoint.connections)});
+        text += "\n" + endpoints.to_string();
+    }
+    if (!view.maps.empty()) {
+        Table maps{{"MAP", "ENTRIES", "MAX", "MEMORY"}};
+        for (const MapView& map : view.maps)
+            maps.add({map.name, number(map.entries), number(map.max_entries), size_text(map.memory_bytes)});
+        text += "\n" + maps.to_string();
+    }
+    return text;
+}
+
+std::string render(const std::vector<NetworkView>& views, Format format) {
+    if (format == Format::kJson) return json_array(views);
+    if (views.empty()) return "no networks\n";
+    Table table{{"NAME", "DRIVER", "SUBNET", "GATEWAY", "MTU", "BRIDGE", "ENDPOINTS", "OPTIONS"}};
+    for (const NetworkView& view : views) {
+        const Network& network = view.network;
+        std::vector<std::string> subnets, gateways, options;
+        for (const IpPrefix& subnet : network.subnets) subnets.push_back(subnet.to_string());
+        for (const IpAddress& gateway : network.gateways) gateways.push_back(gateway.to_string());
+        if (network.internal) options.emplace_back("internal");
+        if (!network.icc) options.emplace_back("no-icc");
+        table.add({network.name, to_string(network.driver), or_dash(joined(subnets)), or_dash(joined(gateways)), number(view.mtu),
+                   or_dash(network.bridge), number(view.endpoints.size()), or_dash(joined(options))});
+    }
+    return table.to_string();
+}
+
+std::string render(const NetworkView& view, Format format) {
+    if (format == Format::kJson) return text_of(json_of(view));
+    std::string text = network_line(view);
+    for (const EndpointView& endpoint : view.endpoints)
+        text +=
+            "endpoint " + endpoint.endpoint.name + ": " + addresses_of(endpoint.endpoint) + ", " + endpoint.endpoint.mac.to_string() + "\n";
+    return text;
+}
+
+std::string render(const StatusView& view, Format format) {
+    if (format == Format::kJson) {
+        Json json;
+        json["version"] = FASTNET_VERSION;
+        json["kernel"] = view.kernel;
+        json["root"] = or_null(view.root);
+        json["prepared"] = view.prepared;
+        json["features"] = Json::object();
+        for (const FeatureView& feature : view.features) json["features"][feature.name] = feature.present;
+        json["uplinks"] = json_of(view.uplinks);
+        json["cgroup_hooks"] = view.cgroup_hooks;
+        json["networks"] = view.networks;
+        json["endpoints"] = view.endpoints;
+        json["ports"] = view.ports;
+        json["flows"] = view.flows;
+        json["max_flows"] = view.max_flows == 0 ? Json(nullptr) : Json(view.max_flows);
+        json["masquerade_ports"] = or_null(view.masquerade_ports);
+        json["links"] = view.links;
+        json["memory_bytes"] = view.memory_bytes;
+        json["maps"] = json_of(view.maps);
+        json["agent"] = {{"running", false}};
+        json["warnings"] = view.warnings;
+        return text_of(json);
+    }
+    std::string text = "fastnet " FASTNET_VERSION ", kernel " + view.kernel + (view.root.empty() ? "" : ", root " + view.root) + "\n";
+    std::vector<std::string> features;
+    for (const FeatureView& feature : view.features) features.push_back((feature.present ? "" : "no ") + feature.name);
+    text += "features: " + joined(features) + "\n";
+    if (!view.prepared) {
+        text += "not prepared: `fastnet attach --mode bridge`\n";
+    } else {
+        text += uplink_lines(view.uplinks);
+        text += "held ports: " + (view.cgroup_hooks.empty() ? std::string{"reserved only"} : joined(view.cgroup_hooks)) + "\n";
+    }
+    text += number(view.networks) + " networks, " + number(view.endpoints) + " endpoints, " + number(view.ports) + " published ports, " +
+            number(view.flows) + " flows" + (view.max_flows == 0 ? "" : " of " + number(view.max_flows)) + "\n";
+    if (view.prepared)
+        text += "masquerade ports " + view.masquerade_ports + ", " + number(view.links) + " links, maps use " +
+                size_text(view.memory_bytes) + "\n";
+    text += "agent: not running (the datapath needs none)\n";
+    for (const std::string& warning : view.warnings) text += "warning: " + warning + "\n";
+    return text;
+}
+
+std::string render(const PrepareView& view, Format format) {
+    if (format == Format::kJson) {
+        Json json;
+        json["mode"] = "bridge";
+        json["uplinks"] = json_of(view.uplinks);
+        json["cgroup_hooks"] = view.cgroup_hooks;
+        json["network"] = json_of(view.network);
+        json["masquerade_ports"] = view.masquerade_ports;
+        json["max_flows"] = view.max_flows;
+        json["warnings"] = view.warnings;
+        return text_of(json);
+    }
+    std::string text = uplink_lines(view.uplinks);
+    text += "published ports: " +
+            (view.cgroup_hooks.empty() ? std::string{"reserved only, no cgroup v2"} : "held by " + joined(view.cgroup_hooks)) + "\n";
+    text += network_line(view.network);
+    text += "masquerade ports " + view.masquerade_ports + ", at most " + number(view.max_flows) + " flows\n";
+    return text;
+}
+
+std::string render(const std::vector<CheckView>& checks, Format format) {
+    const bool failed =
+        std::any_of(checks.begin(), checks.end(), [](const CheckView& check) { return check.result == CheckResult::kFail; });
+    if (format == Format::kJson) {
+        Json json;
+        json["healthy"] = !failed;
+        json["checks"] = Json::array();
+        for (const CheckView& check : checks)
+            json["checks"].push_back(
+                {{"name", check.name}, {"result", word_of(check.result)}, {"text", check.text}, {"fix", or_null(check.fix)}});
+        return text_of(json);
+    }
+    Table table{{"RESULT", "CHECK", "FINDING"}};
+    for (const CheckView& check : checks) {
+        table.add({word_of(check.result), check.name, check.text});
+        if (!check.fix.empty()) table.add({"", "", "-> " + check.fix});
+    }
+    return table.to_string();
+}
+
+std::string render(const CleanupView& view, Format format) {
+    if (format == Format::kJson) return text_of({{"removed", view.removed}});
+    return view.removed.empty() ? "nothing to remove\n" : "removed " + joined(view.removed) + "\n";
+}
+
+std::string render_detached(const std::vector<std::string>& names, Format format) {
+    if (format == Format::kJson) return text_of({{"detached", names}});
+    return "detached " + joined(names) + "\n";
+}
+
+std::string render_removed_network(const std::string& name, Format format) {
+    if (format == Format::kJson) return text_of({{"removed", name}});
+    return "removed network " + name + "\n";
+}
+
+}  // namespace fastnet

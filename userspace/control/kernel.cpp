@@ -1,0 +1,406 @@
+#include "userspace/control/kernel.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "userspace/control/host_settings.h"
+#include "userspace/host/sysctl.h"
+#include "userspace/model/names.h"
+#include "userspace/store/crash_point.h"
+
+namespace fastnet {
+namespace {
+
+constexpr std::uint32_t kSecondDefaultRouteMetric = 2000;  // behind the first one, whose metric is 0, or 1024 for IPv6
+
+/// Locally administered, unique per node, never handed to a container.
+MacAddress host_mac_for(std::uint32_t endpoint_id) {
+    return MacAddress{{0x0a, 0x66, 0x6e, static_cast<std::uint8_t>(endpoint_id >> 16U), static_cast<std::uint8_t>(endpoint_id >> 8U),
+                       static_cast<std::uint8_t>(endpoint_id)}};
+}
+
+bool is_link_local(const IpAddress& address) {
+    return address.family() == Family::kIpv6 && address.bytes()[0] == 0xfe && (address.bytes()[1] & 0xc0U) == 0x80U;
+}
+
+bool sysctl_is(const std::string& path, std::string_view value) {
+    const auto text = read_sysctl(path);
+    return text && *text == value;
+}
+
+/// Success also on a kernel without IPv6, where there is nothing to switch off.
+Status ensure_ipv6_sysctl(const std::string& path, std::string_view value, bool needed) {
+    Status done = ensure_sysctl(path, value);
+    if (!done && done.error().kind == ErrorKind::kNotFound && !needed) return ok();
+    return done;
+}
+
+BridgeState read_bridge(const LinkInfo& link, const std::vector<LinkAddress>& addresses) {
+    BridgeState state;
+    state.name = link.name;
+    state.mtu = link.mtu;
+    state.up = link.up;
+    bool has_ipv4 = false;
+    for (const LinkAddress& address : addresses) {
+        if (address.link != link.index || is_link_local(address.address.address())) continue;
+        state.addresses.insert(address.address);
+        has_ipv4 = has_ipv4 || address.address.family() == Family::kIpv4;
+    }
+    // Where a family is not used its switch may stand as it likes.
+    state.forwards4 = has_ipv4 && sysctl_is("ipv4/conf/" + link.name + "/forwarding", "1");
+    state.ipv6 = sysctl_is("ipv6/conf/" + link.name + "/disable_ipv6", "0");
+    state.forwards6 = state.ipv6 && sysctl_is("ipv6/conf/" + link.name + "/forwarding", "1");
+    return state;
+}
+
+Status write_bridge_sysctls(const BridgeState& wanted) {
+    const std::string v4 = "ipv4/conf/" + wanted.name + "/";
+    const std::string v6 = "ipv6/conf/" + wanted.name + "/";
+    if (wanted.forwards4) CHECK_OK(ensure_sysctl(v4 + "forwarding", "1"));
+    if (!wanted.ipv6) return ensure_ipv6_sysctl(v6 + "disable_ipv6", "1", false);
+    CHECK_OK(ensure_ipv6_sysctl(v6 + "accept_ra", "0", true));
+    CHECK_OK(ensure_ipv6_sysctl(v6 + "forwarding", "1", true));
+    return ensure_ipv6_sysctl(v6 + "disable_ipv6", "0", true);
+}
+
+Status make_bridge(Netlink& netlink, const BridgeState& wanted) {
+    auto link = netlink.link(wanted.name);
+    if (!link && link.error().kind != ErrorKind::kNotFound) return link.error();
+    if (!link) {
+        TRY(netlink.create_bridge({.name = wanted.name, .mac = kGatewayMac, .mtu = wanted.mtu, .up = false}));
+        crash_point();
+        link = netlink.link(wanted.name);
+        if (!link) return link.error();
+    }
+    if (link->kind != "bridge")
+        return conflict("interface '" + wanted.name + "' exists already and is no bridge", "rename or remove it: fastnet needs the name");
+    // Before it comes up: IPv6 would send on a network that has none.
+    CHECK_OK(write_bridge_sysctls(wanted));
+    const auto present = TRY(netlink.addresses(link->index));
+    const auto has = [&](const IpPrefix& address) {
+        return std::any_of(present.begin(), present.end(), [&](const LinkAddress& one) { return one.address == address; });
+    };
+    for (const LinkAddress& address : present)
+        if (!wanted.addresses.contains(address.address) && !is_link_local(address.address.address()))
+            CHECK_OK(unless_missing(netlink.delete_address(link->index, address.address)));
+    for (const IpPrefix& address : wanted.addresses)
+        if (!has(address)) CHECK_OK(unless_exists(netlink.add_address(link->index, address)));
+    crash_point();
+    LinkChange change;
+    if (link->mtu != wanted.mtu) change.mtu = wanted.mtu;
+    if (link->mac != kGatewayMac) change.mac = kGatewayMac;
+    change.up = wanted.up;
+    return netlink.set_link(link->index, change);
+}
+
+Status put_service(const Datapath& datapath, const PublishedPort& port, const Endpoint& endpoint) {
+    if (Status fresh = datapath.service_stats().put(port.id, fnet_service_stats{}, BPF_NOEXIST);
+        !fresh && fresh.error().sys_errno != EEXIST)
+        return fresh;
+    CHECK_OK(datapath.set_port_filter(port.protocol, port.host_ports, true));
+    const fnet_service value = service_value(port, endpoint);
+    for (const fnet_service_key& key : service_keys(port)) CHECK_OK(datapath.services().put(key, value));
+    return ok();
+}
+
+Status put_endpoint(Node& node, const Endpoint& endpoint, const Network& network, IfIndex bridge) {
+    const Datapath& datapath = node.datapath();
+    fnet_endpoint value = endpoint_value(endpoint, network, bridge);
+    if (const auto present = TRY(datapath.endpoints().get(endpoint.host_ifindex)); present && present->id == value.id)
+        value = with_counters_of(value, *present);
+    CHECK_OK(datapath.endpoints().put(endpoint.host_ifindex, value));
+    for (const auto& address : {endpoint.ipv4, endpoint.ipv6})
+        if (address)
+            CHECK_OK(
+                datapath.addresses().put(address_key(address->address(), network.id), address_value(endpoint.host_ifindex, endpoint.mac)));
+    crash_point();
+    CHECK_OK(node.datapath().attach_endpoint(static_cast<int>(endpoint.host_ifindex)));
+    crash_point();
+    return ok();
+}
+
+struct Apply {
+    Node& node;
+
+    Status operator()(const AddRule& step) const { return unless_exists(node.netlink().add_rule(step.rule)); }
+    Status operator()(const DropRule& step) const { return unless_missing(node.netlink().delete_rule(step.rule)); }
+    Status operator()(const MakeBridge& step) const { return make_bridge(node.netlink(), step.wanted); }
+    Status operator()(const RemoveLink& step) const {
+        const auto link = node.netlink().link(step.name);
+        return link ? unless_missing(node.netlink().delete_link(link->index)) : ok();
+    }
+    Status operator()(const PutDevice& step) const {
+        const LinkInfo link = TRY(node.netlink().link(step.link));
+        return node.datapath().devices().put(link.index, step.device);
+    }
+    Status operator()(const DropDevice& step) const {
+        TRY(node.datapath().devices().erase(step.ifindex));
+        return ok();
+    }
+    Status operator()(const PutSubnet& step) const {
+        // The filter last: it must not send a packet to a trie that does not know the answer yet.
+        CHECK_OK(node.datapath().subnets().put(subnet_key(step.subnet), step.network_id));
+        return node.datapath().set_subnet_filter(step.subnet, true);
+    }
+    Status operator()(const DropSubnet& step) const {
+        CHECK_OK(node.datapath().set_subnet_filter(step.subnet, false));
+        TRY(node.datapath().subnets().erase(subnet_key(step.subnet)));
+        return ok();
+    }
+    Status operator()(const AttachUplink& step) const {
+        const LinkInfo link = TRY(node.netlink().link(step.link));
+        return node.datapath().attach_uplink(static_cast<int>(link.index));
+    }
+    Status operator()(const DetachHooks& step) const { return node.datapath().detach_device(static_cast<int>(step.ifindex)); }
+    Status operator()(const InstallEndpoint& step) const {
+        const LinkInfo bridge = TRY(node.netlink().link(step.network.bridge));
+        CHECK_OK(put_endpoint(node, step.endpoint, step.network, bridge.index));
+        LinkChange change;
+        change.master = bridge.index;
+        change.up = true;
+        return node.netlink().set_link(step.endpoint.host_ifindex, change);
+    }
+    Status operator()(const DropEndpoint& step) const {
+        TRY(node.datapath().endpoints().erase(step.ifindex));
+        TRY(node.datapath().purge_endpoint_flows(step.ifindex));
+        return ok();
+    }
+    Status operator()(const PutAddress& step) const { return node.datapath().addresses().put(step.key, step.value); }
+    Status operator()(const DropAddress& step) const {
+        TRY(node.datapath().addresses().erase(step.key));
+        return ok();
+    }
+    Status operator()(const PutService& step) const { return put_service(node.datapath(), step.port, step.endpoint); }
+    Status operator()(const DropService& step) const {
+        TRY(node.datapath().services().erase(step.key));
+        TRY(node.datapath().purge_service_flows(step.service_id));
+        TRY(node.datapath().service_stats().erase(step.service_id));
+        return ok();
+    }
+};
+
+/// Every ifindex under which the kernel may know @p endpoint: a command may have died before it wrote it down.
+std::vector<std::uint32_t> ifindexes_of(Node& node, const Endpoint& endpoint) {
+    std::vector<std::uint32_t> found;
+    if (endpoint.host_ifindex != 0) found.push_back(endpoint.host_ifindex);
+    if (endpoint.state != EndpointState::kReady || endpoint.host_ifindex == 0) {
+        if (const auto link = node.netlink().link(endpoint.host_ifname); link) found.push_back(link->index);
+        if (node.prepared())
+            (void)node.datapath().endpoints().for_each([&](const std::uint32_t ifindex, const fnet_endpoint& value) {
+                if (value.id == endpoint.id) found.push_back(ifindex);
+            });
+    }
+    std::sort(found.begin(), found.end());
+    found.erase(std::unique(found.begin(), found.end()), found.end());
+    return found;
+}
+
+Status add_default_route(Netlink& inside, const IpAddress& gateway, IfIndex device, std::uint32_t endpoint_id) {
+    Route route;
+    route.destination = IpPrefix{IpAddress::any(gateway.family()), 0};
+    route.gateway = gateway;
+    route.device = device;
+    Status added = inside.add_route(route);
+    if (added || added.error().kind != ErrorKind::kConflict) return added;
+    route.metric = kSecondDefaultRouteMetric + endpoint_id;
+    return unless_exists(inside.add_route(route));
+}
+
+/// Runs inside the container's namespace.
+Status configure_container(const Endpoint& endpoint, IfIndex device) {
+    Netlink inside = TRY(Netlink::open());
+    CHECK_OK(inside.set_up(TRY(inside.link("lo")).index));
+    const std::string ipv6 = "ipv6/conf/" + endpoint.ifname + "/";
+    // Neighbours learn at once who has the address now. The kernel says so itself when the link comes up: closing a
+    // packet socket of our own would cost a grace period, several milliseconds.
+    if (endpoint.ipv4) CHECK_OK(ensure_sysctl("ipv4/conf/" + endpoint.ifname + "/arp_notify", "1"));
+    if (endpoint.ipv6) {
+        CHECK_OK(ensure_ipv6_sysctl(ipv6 + "ndisc_notify", "1", true));
+        CHECK_OK(ensure_ipv6_sysctl(ipv6 + "accept_ra", "0", true));  // nobody on this network is a router but the gateway
+    } else {
+        CHECK_OK(ensure_ipv6_sysctl(ipv6 + "disable_ipv6", "1", false));  // would only send solicitations that nobody answers
+    }
+    for (const auto& address : {endpoint.ipv4, endpoint.ipv6})
+        if (address) CHECK_OK(inside.add_address(device, *address));
+    crash_point();
+    CHECK_OK(inside.set_up(device));
+    for (const auto& gateway : {endpoint.gateway4, endpoint.gateway6})
+        if (gateway) CHECK_OK(add_default_route(inside, *gateway, device, endpoint.id));
+    crash_point();
+    return ok();
+}
+
+ReservedPorts set_of(const std::vector<PublishedPort>& ports) {
+    ReservedPorts set;
+    for (const PublishedPort& port : ports) set.add(port.host_ports);
+    return set;
+}
+
+/// Of the host ports of @p ports with @p protocol, those that another record has with it.
+Result<ReservedPorts> shared_with_others(Store& store, const std::vector<PublishedPort>& ports, Protocol protocol) {
+    ReservedPorts shared;
+    for (const PublishedPort& port : ports) {
+        for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+            for (const PublishedPort& other : TRY(store.ports_overlapping(IpAddress::any(family), protocol, port.host_ports))) {
+                const bool goes = std::any_of(ports.begin(), ports.end(), [&](const PublishedPort& gone) { return gone.id == other.id; });
+                if (!goes) shared.add(other.host_ports);
+            }
+        }
+    }
+    return shared;
+}
+
+}  // namespace
+
+Result<std::vector<Rule>> rules_of(Netlink& netlink, Family family) {
+    auto rules = netlink.rules(family);
+    if (!rules && (rules.error().sys_errno == EAFNOSUPPORT || rules.error().sys_errno == EOPNOTSUPP)) return std::vector<Rule>{};
+    return rules;
+}
+
+Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
+    ActualState actual;
+    const std::vector<LinkAddress> addresses = TRY(netlink.addresses());
+    for (const LinkInfo& link : TRY(netlink.links())) {
+        actual.links.emplace(link.name, ActualLink{link.index, link.master, link.up});
+        if (network_id_of_bridge_ifname(link.name) != 0 && link.kind == "bridge")
+            actual.bridges.emplace(link.name, read_bridge(link, addresses));
+    }
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+        for (Rule rule : TRY(rules_of(netlink, family))) {
+            if (rule.protocol != kFastnetRouteProtocol || rule.action != RuleAction::kProhibit) continue;
+            rule.table = 0;  // means nothing for this action
+            actual.rules.push_back(std::move(rule));
+        }
+    }
+    CHECK_OK(datapath.devices().for_each([&](const auto& key, const auto& value) { actual.devices.emplace(key, value); }));
+    CHECK_OK(datapath.subnets().for_each([&](const auto& key, const auto& value) { actual.subnets.emplace(subnet_from(key), value); }));
+    CHECK_OK(datapath.endpoints().for_each([&](const auto& key, const auto& value) { actual.endpoints.emplace(key, value); }));
+    CHECK_OK(datapath.addresses().for_each([&](const auto& key, const auto& value) { actual.addresses.emplace(key, value); }));
+    CHECK_OK(datapath.services().for_each([&](const auto& key, const auto& value) { actual.services.emplace(key, value); }));
+    for (const AttachedHook& hook : datapath.attached())
+        if (hook.ifindex > 0) ++actual.hooks[static_cast<std::uint32_t>(hook.ifindex)];
+    return actual;
+}
+
+Status apply_plan(Node& node, const Plan& plan) {
+    std::optional<Error> first;
+    for (const Step& step : plan) {
+        Status done = std::visit(Apply{node}, step);
+        crash_point();
+        if (done) continue;
+        // The other steps do not depend on this one, and a node that mostly works is better than one that does not.
+        Error error = std::move(done).error().in(describe(step));
+        if (first) {
+            first->message += "; " + error.message;
+        } else {
+            first = std::move(error);
+        }
+    }
+    if (first) return *std::move(first);
+    return ok();
+}
+
+Status build_endpoint(Node& node, Endpoint& endpoint, const Network& network, const std::vector<PublishedPort>& ports, const Netns& netns) {
+    const LinkInfo bridge = TRY(node.netlink().link(network.bridge));
+    endpoint.mtu = network.mtu != 0 ? network.mtu : node.default_mtu();
+    VethSpec spec;
+    spec.host_name = endpoint.host_ifname;
+    spec.host_mac = host_mac_for(endpoint.id);
+    spec.peer_name = endpoint.ifname;
+    spec.peer_mac = endpoint.mac;
+    spec.mtu = endpoint.mtu;
+    spec.master = bridge.index;
+    spec.group = kVethGroup;
+    const VethPair pair = TRY(node.netlink().create_veth(spec, netns));
+    endpoint.host_ifindex = pair.host;
+    crash_point();
+    Undo undo;
+    undo.add([&] { (void)tear_down_endpoint(node, endpoint, ports); });
+
+    if (!network.icc)
+        CHECK_OK(node.netlink().set_bridge_port(pair.host, {.isolated = true}));  // what the programs do, done by the bridge too
+    // Map entries and programs before the first packet can come.
+    CHECK_OK(put_endpoint(node, endpoint, network, bridge.index));
+    CHECK_OK(node.netlink().set_up(pair.host));
+    crash_point();
+    if (Status inside = run_in(netns, [&] { return configure_container(endpoint, pair.peer); }); !inside)
+        return std::move(inside).error().in("configure netns '" + netns.display_name() + "'");
+    CHECK_OK(install_ports(node, endpoint, ports));
+    undo.keep();
+    return ok();
+}
+
+Status tear_down_endpoint(Node& node, const Endpoint& endpoint, const std::vector<PublishedPort>& ports) {
+    std::optional<Error> first;
+    const auto note = [&](Status status) {
+        if (!status && !first) first = std::move(status).error();
+        crash_point();
+    };
+    const bool in_datapath = node.prepared() && endpoint.mode == EndpointMode::kBridge;
+    std::vector<std::uint32_t> ifindexes;
+    if (in_datapath) {
+        const Datapath& datapath = node.datapath();
+        ifindexes = ifindexes_of(node, endpoint);
+        note(withdraw_ports(node, ports, false));
+        for (const auto& address : {endpoint.ipv4, endpoint.ipv6}) {
+            if (!address) continue;
+            const auto gone = datapath.addresses().erase(address_key(address->address(), endpoint.network_id));
+            if (!gone) note(gone.error());
+        }
+        for (const std::uint32_t ifindex : ifindexes) {
+            if (const auto gone = datapath.endpoints().erase(ifindex); !gone) note(gone.error());
+            crash_point();
+            // After the entry: without it no new flow begins.
+            if (const auto gone = datapath.purge_endpoint_flows(ifindex); !gone) note(gone.error());
+        }
+    }
+    if (!endpoint.host_ifname.empty())
+        if (const auto link = node.netlink().link(endpoint.host_ifname); link)
+            note(unless_missing(node.netlink().delete_link(link->index)));
+    // After the device: taking programs off a living one costs a grace period each.
+    if (in_datapath)
+        for (const std::uint32_t ifindex : ifindexes) note(node.datapath().detach_device(static_cast<int>(ifindex)));
+    if (first) return *std::move(first);
+    return ok();
+}
+
+Status install_ports(Node& node, const Endpoint& endpoint, const std::vector<PublishedPort>& ports) {
+    if (ports.empty()) return ok();
+    Undo undo;
+    undo.add([&] { (void)withdraw_ports(node, ports, true); });
+    CHECK_OK(reserve_ports(node.store(), set_of(ports)));
+    crash_point();
+    for (const PublishedPort& port : ports) {
+        CHECK_OK(put_service(node.datapath(), port, endpoint));
+        crash_point();
+    }
+    undo.keep();
+    return ok();
+}
+
+Status withdraw_ports(Node& node, const std::vector<PublishedPort>& ports, bool purge_flows) {
+    if (ports.empty()) return ok();
+    const Datapath& datapath = node.datapath();
+    for (const PublishedPort& port : ports)
+        for (const fnet_service_key& key : service_keys(port)) TRY(datapath.services().erase(key));
+    crash_point();
+    for (const PublishedPort& port : ports) {
+        if (purge_flows) TRY(datapath.purge_service_flows(port.id));
+        TRY(datapath.service_stats().erase(port.id));
+    }
+    ReservedPorts free = set_of(ports);
+    for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
+        const ReservedPorts shared = TRY(shared_with_others(node.store(), ports, protocol));
+        free = free.without(shared);
+        ReservedPorts unused;
+        for (const PublishedPort& port : ports)
+            if (port.protocol == protocol) unused.add(port.host_ports);
+        const ReservedPorts cleared = unused.without(shared);
+        for (const PortRange& range : cleared.ranges()) CHECK_OK(datapath.set_port_filter(protocol, range, false));
+    }
+    crash_point();
+    return release_ports(node.store(), free);
+}
+
+}  // namespace fastnet

@@ -1,0 +1,99 @@
+#include "userspace/control/map_views.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <tuple>
+#include <unordered_map>
+
+#include "loader/datapath.h"
+#include "userspace/control/translate.h"
+
+namespace fastnet {
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+
+}  // namespace
+
+std::string flow_state_name(std::uint8_t state) {
+    switch (state) {
+        case FNET_FLOW_NEW: return "new";
+        case FNET_FLOW_REPLIED: return "replied";
+        case FNET_FLOW_ESTABLISHED: return "established";
+        case FNET_FLOW_CLOSED: return "closed";
+        default: return "unknown";
+    }
+}
+
+std::uint64_t flow_timeout(std::uint8_t protocol, std::uint8_t state, const DatapathConfig& config) {
+    if (protocol == static_cast<std::uint8_t>(Protocol::kTcp) || protocol == static_cast<std::uint8_t>(Protocol::kSctp))
+        return state == FNET_FLOW_ESTABLISHED ? config.tcp_established_s : config.tcp_transitory_s;
+    if (protocol == static_cast<std::uint8_t>(Protocol::kUdp)) return state == FNET_FLOW_NEW ? config.udp_unreplied_s : config.udp_s;
+    return config.icmp_s;
+}
+
+std::vector<FlowView> flow_views(const std::vector<FlowEntry>& entries, std::uint64_t now,
+                                 const std::function<std::string(std::uint32_t)>& name_of) {
+    struct Pair {
+        const FlowEntry* original = nullptr;
+        const FlowEntry* reply = nullptr;
+    };
+    std::unordered_map<std::uint32_t, Pair> pairs;
+    for (const FlowEntry& entry : entries) {
+        Pair& pair = pairs[entry.flow.slot];
+        ((entry.flow.flags & FNET_FLOW_ORIGINAL) != 0 ? pair.original : pair.reply) = &entry;
+    }
+    std::vector<FlowView> views;
+    const DatapathConfig config;
+    for (const auto& [slot, pair] : pairs) {
+        if (pair.original == nullptr) continue;  // created or removed at this moment
+        const auto& [key, flow] = *pair.original;
+        FlowView view;
+        view.protocol = to_string(static_cast<Protocol>(key.protocol));
+        view.state = flow_state_name(flow.state);
+        view.original = {from_abi(key.src), port_from_abi(key.src_port), from_abi(key.dst), port_from_abi(key.dst_port)};
+        view.translated = {from_abi(flow.new_src), port_from_abi(flow.new_src_port), from_abi(flow.new_dst),
+                           port_from_abi(flow.new_dst_port)};
+        view.endpoint = name_of(flow.endpoint_ifindex);
+        view.packets = flow.packets;
+        view.bytes = flow.bytes;
+        std::uint64_t seen = flow.last_seen_ns;
+        if (pair.reply != nullptr) {
+            view.packets += pair.reply->flow.packets;
+            view.bytes += pair.reply->flow.bytes;
+            seen = std::max(seen, static_cast<std::uint64_t>(pair.reply->flow.last_seen_ns));
+        }
+        const double idle = static_cast<double>(now - std::min(now, seen)) / static_cast<double>(kSecond);
+        view.idle_seconds = idle;
+        view.expires_seconds = std::max(0.0, static_cast<double>(flow_timeout(key.protocol, flow.state, config)) - idle);
+        views.push_back(std::move(view));
+    }
+    std::sort(views.begin(), views.end(), [](const FlowView& a, const FlowView& b) {
+        return std::tie(a.endpoint, a.protocol, a.original.src, a.original.sport, a.original.dst, a.original.dport) <
+               std::tie(b.endpoint, b.protocol, b.original.src, b.original.sport, b.original.dst, b.original.dport);
+    });
+    return views;
+}
+
+std::vector<VerdictView> verdict_views(const std::vector<fnet_verdict_count>& counts) {
+    struct Row {
+        const char* name;
+        std::string_view kind;
+        const char* text;
+    };
+    static constexpr std::array<Row, FNET_VERDICT_COUNT> kRows{{
+#define FNET_VERDICT_ROW(name, kind, text) Row{#name, #kind, text},
+        FNET_VERDICTS(FNET_VERDICT_ROW)
+#undef FNET_VERDICT_ROW
+    }};
+    std::vector<VerdictView> views;
+    for (std::size_t i = 0; i < kRows.size(); ++i) {
+        const fnet_verdict_count count = i < counts.size() ? counts[i] : fnet_verdict_count{};
+        const std::string kind = kRows[i].kind == "FAST" ? "fast" : kRows[i].kind == "KERNEL" ? "kernel" : "drop";
+        views.push_back({kRows[i].name, kind, kRows[i].text, count.packets, count.bytes});
+    }
+    return views;
+}
+
+}  // namespace fastnet

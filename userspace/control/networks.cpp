@@ -1,0 +1,155 @@
+#include "userspace/control/networks.h"
+
+#include <algorithm>
+
+#include "userspace/control/readers.h"
+#include "userspace/model/address_pool.h"
+#include "userspace/model/names.h"
+
+namespace fastnet {
+namespace {
+
+/// Everything that was asked for, as one line: two requests are the same if their lines are.
+std::string text_of(const NetworkRequest& request) {
+    std::string text = to_string(request.driver);
+    std::vector<std::string> words;
+    for (const IpPrefix& subnet : request.subnets) words.push_back("subnet=" + subnet.to_string());
+    for (const IpAddress& gateway : request.gateways) words.push_back("gateway=" + gateway.to_string());
+    for (const IpPrefix& range : request.ip_ranges) words.push_back("range=" + range.to_string());
+    for (const auto& [key, value] : request.options) words.push_back("opt=" + key + "=" + value);
+    std::sort(words.begin(), words.end());
+    for (const std::string& word : words) text += " " + word;
+    text += " mtu=" + std::to_string(request.mtu) + " internal=" + std::to_string(request.internal) + " icc=" + std::to_string(request.icc);
+    return text;
+}
+
+std::string request_key(std::uint32_t network_id) {
+    return "request/network/" + std::to_string(network_id);
+}
+
+/// What the host uses already, apart from fastnet's own networks, which the store knows by name.
+Result<std::vector<TakenPrefix>> taken_by_host(Netlink& netlink) {
+    std::vector<TakenPrefix> taken;
+    const auto is_ours = [&](IfIndex device) { return network_id_of_bridge_ifname(netlink.link_name(device)) != 0; };
+    for (const Route& route : TRY(netlink.routes())) {
+        if (route.destination.length() == 0 || (route.device != 0 && is_ours(route.device))) continue;
+        const std::string device = route.device == 0 ? std::string{} : " by " + netlink.link_name(route.device);
+        taken.push_back({route.destination, "a route of this host" + device});
+    }
+    for (const LinkAddress& address : TRY(netlink.addresses())) {
+        if (is_ours(address.link)) continue;
+        taken.push_back({address.address.network(), "interface " + netlink.link_name(address.link)});
+    }
+    return taken;
+}
+
+}  // namespace
+
+Status check_request(const NetworkRequest& request) {
+    CHECK_OK(check_name(request.name, "network"));
+    if (request.driver != NetworkDriver::kBridge)
+        return usage_error("network '" + request.name + "': driver " + to_string(request.driver) + " is not part of this version",
+                           "use --driver bridge");
+    if (!request.parent.empty()) return usage_error("network '" + request.name + "': driver bridge has no --parent", "leave it out");
+    if (request.vni != 0) return usage_error("network '" + request.name + "': driver bridge has no --vni", "leave it out");
+    if (request.subnets.empty() && !(request.gateways.empty() && request.ip_ranges.empty()))
+        return usage_error("network '" + request.name + "': --gateway and --ip-range need a --subnet", "name the subnet as well");
+    Network network;
+    network.name = request.name;
+    network.mtu = request.mtu;
+    network.subnets = request.subnets;
+    network.gateways = request.gateways;
+    network.ip_ranges = request.ip_ranges;
+    network.options = request.options;
+    for (const IpPrefix& subnet : request.subnets)
+        if (!network.gateway(subnet.family())) network.gateways.push_back(default_gateway(subnet));
+    if (network.subnets.empty()) {  // stands in for the one that will be chosen
+        network.subnets.emplace_back(IpAddress::v4(172, 30, 0, 0), std::uint8_t{16});
+        network.gateways.push_back(default_gateway(network.subnets.front()));
+    }
+    return validate(network);
+}
+
+Result<Network> draft_network(Store& store, Netlink& netlink, const NetworkRequest& request) {
+    Network network;
+    network.name = request.name;
+    network.driver = request.driver;
+    network.subnets = request.subnets;
+    network.gateways = request.gateways;
+    network.ip_ranges = request.ip_ranges;
+    network.mtu = request.mtu;
+    network.internal = request.internal;
+    network.icc = request.icc;
+    network.options = request.options;
+
+    std::vector<TakenPrefix> taken = TRY(taken_by_host(netlink));
+    if (network.subnets.empty()) {
+        for (const Network& other : TRY(store.networks()))
+            for (const IpPrefix& subnet : other.subnets) taken.push_back({subnet, "network '" + other.name + "'"});
+        auto subnet = pick_subnet(default_ipv4_pools(), taken);
+        if (!subnet) return std::move(subnet).error().in("network '" + request.name + "'");
+        network.subnets.push_back(*subnet);
+    } else {
+        for (const IpPrefix& subnet : network.subnets)
+            if (Status free = check_subnet_is_free(subnet, taken); !free)
+                return std::move(free).error().in("network '" + request.name + "'");
+    }
+    for (const IpPrefix& subnet : network.subnets)
+        if (!network.gateway(subnet.family())) network.gateways.push_back(default_gateway(subnet));
+    return network;
+}
+
+Result<NetworkView> create_network(const NodePaths& paths, const NetworkRequest& request) {
+    CHECK_OK(check_request(request));
+    Node node = TRY(Node::open(paths, Need::kPrepared));
+    const auto view = [&](Network network) {
+        const std::uint32_t mtu = network.mtu != 0 ? network.mtu : node.default_mtu();
+        return NetworkView{std::move(network), mtu, {}};
+    };
+    if (auto present = TRY(node.store().find_network(request.name)); present) {
+        const auto asked = TRY(node.store().setting(request_key(present->id)));
+        if (asked == text_of(request)) return view(*std::move(present));
+        return conflict("network '" + request.name + "' exists already with other arguments", "choose another name, or remove it first");
+    }
+    Network draft = TRY(draft_network(node.store(), node.netlink(), request));
+    Network network;
+    {
+        Transaction transaction = TRY(node.store().begin(Durability::kPowerLoss));
+        network = TRY(node.store().add_network(std::move(draft)));
+        CHECK_OK(node.store().set_setting(request_key(network.id), text_of(request)));
+        CHECK_OK(node.mark_dirty());
+        CHECK_OK(transaction.commit());
+    }
+    if (Status built = node.repair(); !built) {
+        // Not there, then not on record either.
+        (void)node.store().remove_network(network.id);
+        (void)node.store().remove_setting(request_key(network.id));
+        if (node.repair()) (void)node.mark_clean();
+        return std::move(built).error().in("create network '" + request.name + "'");
+    }
+    CHECK_OK(node.mark_clean());
+    return view(std::move(network));
+}
+
+Status remove_network(const NodePaths& paths, const std::string& name) {
+    const Error unknown = not_found("network '" + name + "' does not exist", "`fastnet network ls` lists the networks");
+    auto opened = Node::open(paths, Need::kExisting);
+    if (!opened && opened.error().kind == ErrorKind::kNotFound) return unknown;
+    if (!opened) return std::move(opened).error();
+    Node& node = *opened;
+    const auto network = TRY(node.store().find_network(name));
+    if (!network) return unknown;
+    if (name == kDefaultNetworkName)
+        return failed("remove network '" + name + "': it is the node's own", "`fastnet cleanup` removes it with everything else");
+    {
+        Transaction transaction = TRY(node.store().begin(Durability::kPowerLoss));
+        CHECK_OK(node.store().remove_network(network->id));
+        CHECK_OK(node.store().remove_setting(request_key(network->id)));
+        CHECK_OK(node.mark_dirty());
+        CHECK_OK(transaction.commit());
+    }
+    CHECK_OK(node.repair());
+    return node.mark_clean();
+}
+
+}  // namespace fastnet

@@ -1,0 +1,22 @@
+// Networks: making and removing them.
+#pragma once
+
+#include "loader/base/result.h"
+#include "userspace/control/node.h"
+#include "userspace/control/paths.h"
+#include "userspace/control/requests.h"
+#include "userspace/control/views.h"
+
+namespace fastnet {
+
+/// The same request again: the network as it is. With other arguments: conflict.
+Result<NetworkView> create_network(const NodePaths& paths, const NetworkRequest& request);
+/// Unknown: not found. In use: conflict. The default network stays as long as the node.
+Status remove_network(const NodePaths& paths, const std::string& name);
+
+/// What can be judged without the node: usage errors.
+Status check_request(const NetworkRequest& request);
+/// The network to store: subnets chosen where none are given, gateways filled in.
+Result<Network> draft_network(Store& store, Netlink& netlink, const NetworkRequest& request);
+
+}  // namespace fastnet

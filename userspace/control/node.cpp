@@ -1,0 +1,324 @@
+#include "userspace/control/node.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "userspace/control/cleanup.h"
+#include "userspace/control/host_settings.h"
+#include "userspace/control/kernel.h"
+#include "userspace/control/networks.h"
+#include "userspace/control/uplinks.h"
+#include "userspace/host/cgroup.h"
+#include "userspace/host/mounts.h"
+#include "userspace/host/netns.h"
+#include "userspace/model/address_pool.h"
+#include "userspace/store/crash_point.h"
+
+namespace fastnet {
+namespace {
+
+namespace fs = std::filesystem;
+
+const char* const kNotPreparedHint = "run `fastnet attach --mode bridge` to prepare the node";
+
+bool has_database(const NodePaths& paths) {
+    std::error_code ignored;
+    return fs::exists(Store::file_in(paths.state_dir), ignored);
+}
+
+Result<std::optional<PortRange>> stored_masquerade(Store& store) {
+    const auto text = TRY(store.setting(setting::kMasqueradePorts));
+    if (!text) return std::optional<PortRange>{};
+    return std::optional{TRY(parse_port_range(*text))};
+}
+
+/// What can be refused before anything is made.
+Status preflight(Netlink& netlink, const PrepareRequest& request) {
+    TRY(find_uplinks(netlink, request.uplinks, request.replace_uplinks, {}));
+    const PortRange local_ports = TRY(local_port_range());
+    TRY(choose_masquerade_ports(request.masquerade, std::nullopt, local_ports));
+    return ok();
+}
+
+std::uint32_t number_or(const std::optional<std::string>& text, std::uint32_t fallback) {
+    return text ? static_cast<std::uint32_t>(std::strtoul(text->c_str(), nullptr, 10)) : fallback;
+}
+
+}  // namespace
+
+bool is_alive(const Netlink& netlink, const Endpoint& endpoint) {
+    if (endpoint.mode == EndpointMode::kBridge) return netlink.link_name(endpoint.host_ifindex) == endpoint.host_ifname;
+    if (endpoint.netns.empty()) return true;  // mode host: the node's own namespace
+    const auto netns = Netns::open(endpoint.netns);
+    return netns && netns->identity() == endpoint.netns_id;
+}
+
+Result<Node> Node::open(const NodePaths& paths, Need need, const PrepareRequest& request, std::chrono::milliseconds patience) {
+    CHECK_OK(require_capabilities({Capability::kNetAdmin, Capability::kSysAdmin}));
+    if (need == Need::kExisting && !has_database(paths))
+        return not_found("open node " + paths.state_dir.string() + ": it was never prepared", kNotPreparedHint);
+    Netlink netlink = TRY(Netlink::open());
+    if (need == Need::kPrepared && !has_database(paths)) CHECK_OK(preflight(netlink, request));
+    const Netns here = TRY(Netns::current());
+    const std::uint64_t cookie = TRY(here.cookie());
+    std::error_code ignored;
+    const bool made_root = paths.own_root && !fs::exists(paths.state_dir, ignored);
+    NodeLock lock = TRY(NodeLock::acquire(paths.run_dir, patience));
+    // Asked again under the lock: another command may have come first.
+    const bool fresh = !has_database(paths);
+    const auto leave_nothing = [&](NodeLock& held) {
+        held.remove_file();
+        if (made_root || !paths.own_root) fs::remove(paths.run_dir, ignored);  // only if it is empty
+    };
+    auto store = Store::open(paths.state_dir, need == Need::kExisting ? Store::OpenMode::kExisting : Store::OpenMode::kCreate);
+    if (!store) {
+        if (fresh) leave_nothing(lock);
+        return std::move(store).error();
+    }
+    crash_point();
+    Node node{paths, std::move(lock), *std::move(store), std::move(netlink), cookie};
+    if (fresh && made_root) CHECK_OK(node.store_.set_setting(setting::kMadeRoot, "1"));
+    if (Status up = node.bring_up(need, request); !up) {
+        // A first preparation that fails leaves nothing behind.
+        if (fresh) {
+            node.datapath_.reset();
+            std::optional<Store> half_made{std::move(node.store_)};
+            (void)wipe(node.netlink_, paths, half_made);
+            leave_nothing(node.lock_);
+        }
+        return std::move(up).error();
+    }
+    return node;
+}
+
+Status Node::bring_up(Need need, const PrepareRequest& request) {
+    boot_id_ = TRY(boot_id());
+    bool full = TRY(store_.setting(setting::kDirty)).has_value();
+    CHECK_OK(check_boot_and_netns(full));
+    const bool prepared_before = TRY(store_.setting(setting::kPrepared)).has_value();
+    if (need == Need::kPrepared || prepared_before) {
+        CHECK_OK(write_settings(request, !prepared_before, full));
+        CHECK_OK(open_datapath(request.reload, full));
+        CHECK_OK(attach_cgroup());
+    }
+    CHECK_OK(finish_interrupted(full));
+    if (rebooted_) {
+        CHECK_OK(survive_reboot());
+    } else {
+        CHECK_OK(collect_dead());
+    }
+    if (prepared()) {
+        if (!full) full = !TRY(cheap_checks_pass());
+        if (full) CHECK_OK(repair());
+    }
+    if (!full && !rebooted_) return ok();
+    Transaction transaction = TRY(store_.begin());
+    CHECK_OK(store_.set_setting(setting::kBootId, boot_id_));
+    CHECK_OK(store_.set_setting(setting::kNetnsCookie, std::to_string(netns_cookie_)));
+    CHECK_OK(mark_clean());
+    return transaction.commit();
+}
+
+Status Node::check_boot_and_netns(bool& full) {
+    const auto last_boot = TRY(store_.setting(setting::kBootId));
+    rebooted_ = last_boot && *last_boot != boot_id_;
+    if (!last_boot || rebooted_) full = true;
+    if (rebooted_) return forget_void_records(store_);
+    const auto last_cookie = TRY(store_.setting(setting::kNetnsCookie));
+    if (last_cookie && *last_cookie != std::to_string(netns_cookie_))
+        return conflict("open node " + paths_.state_dir.string() + ": it belongs to another network namespace",
+                        "enter that one first, give this one a --root of its own, or run `fastnet cleanup` if that one is gone");
+    return ok();
+}
+
+Status Node::write_settings(const PrepareRequest& request, bool first, bool& full) {
+    const std::vector<Uplink> stored = TRY(store_.uplinks());
+    UplinkChoice choice = TRY(find_uplinks(netlink_, request.uplinks, request.replace_uplinks, stored));
+    for (std::string& warning : choice.warnings) warnings_.push_back(std::move(warning));
+    const auto masquerade_before = TRY(stored_masquerade(store_));
+    const PortRange local_ports = TRY(local_port_range());
+    const PortRange masquerade = TRY(choose_masquerade_ports(request.masquerade, masquerade_before, local_ports));
+    const std::uint32_t max_flows_before = number_or(TRY(store_.setting(setting::kMaxFlows)), 0);
+    const std::uint32_t max_flows = request.max_flows       ? *request.max_flows
+                                    : max_flows_before != 0 ? max_flows_before
+                                                            : DatapathConfig{}.max_flows;
+    if (max_flows_before != 0 && max_flows != max_flows_before && Datapath::is_loaded(paths_.pins))
+        return conflict(
+            "set the flow table to " + std::to_string(max_flows) + " flows: it is in use with " + std::to_string(max_flows_before),
+            "`fastnet cleanup` first: the size is fixed while the table exists");
+
+    std::vector<Network> networks = TRY(store_.networks());
+    const bool has_default =
+        std::any_of(networks.begin(), networks.end(), [](const Network& network) { return network.name == kDefaultNetworkName; });
+    const bool same_uplinks = std::is_permutation(stored.begin(), stored.end(), choice.uplinks.begin(), choice.uplinks.end());
+    uplinks_ = choice.uplinks;
+    if (!first && has_default && same_uplinks && masquerade_before == masquerade && max_flows_before == max_flows) return ok();
+
+    full = true;
+    std::optional<Network> network;
+    if (!has_default) network = TRY(draft_network(store_, netlink_, {.name = std::string{kDefaultNetworkName}}));
+    Transaction transaction = TRY(store_.begin(Durability::kPowerLoss));
+    CHECK_OK(mark_dirty());
+    CHECK_OK(store_.set_setting(setting::kPrepared, "1"));
+    CHECK_OK(store_.set_setting(setting::kMasqueradePorts, to_string(masquerade)));
+    CHECK_OK(store_.set_setting(setting::kMaxFlows, std::to_string(max_flows)));
+    for (const Uplink& uplink : stored)
+        if (std::find(uplinks_.begin(), uplinks_.end(), uplink) == uplinks_.end()) CHECK_OK(store_.remove_uplink(uplink.name));
+    for (const Uplink& uplink : uplinks_) CHECK_OK(store_.put_uplink(uplink));
+    if (network) TRY(store_.add_network(*std::move(network)));
+    return transaction.commit();
+}
+
+Status Node::open_datapath(bool reload, bool& full) {
+    default_mtu_ = std::numeric_limits<std::uint32_t>::max();
+    for (const Uplink& uplink : uplinks_)
+        if (const auto link = netlink_.link(uplink.name); link) default_mtu_ = std::min(default_mtu_, link->mtu);
+    if (default_mtu_ == std::numeric_limits<std::uint32_t>::max()) default_mtu_ = DesiredState{}.default_mtu;
+
+    if (!is_bpffs(paths_.bpffs.string())) {
+        CHECK_OK(mount_bpffs(paths_.bpffs.string()));
+        CHECK_OK(store_.set_setting(setting::kMountedBpffs, "1"));
+        crash_point();
+    }
+    DatapathConfig config;
+    config.max_flows = number_or(TRY(store_.setting(setting::kMaxFlows)), config.max_flows);
+    config.masquerade = TRY(stored_masquerade(store_)).value_or(config.masquerade);
+    config.gateway_mac = kGatewayMac;
+    config.netns_cookie = netns_cookie_;
+    const std::string wanted = "flows " + std::to_string(config.max_flows) + " masquerade " + to_string(config.masquerade) + " cookie " +
+                               std::to_string(config.netns_cookie) + " build " + Datapath::build_id();
+    const bool loaded = Datapath::is_loaded(paths_.pins);
+    if (!loaded) {
+        CHECK_OK(make_directories(paths_.pins_parent.string(), 0700));
+        const Features features = TRY(probe_features());
+        datapath_ = TRY(Datapath::load(paths_.pins, config, features));
+        full = true;
+    } else {
+        datapath_ = TRY(Datapath::open(paths_.pins));
+        if (!reload && TRY(store_.setting(setting::kLoaded)) == wanted) return ok();
+        full = true;
+        CHECK_OK(datapath_->replace_programs(config, TRY(probe_features())));
+    }
+    crash_point();
+    return store_.set_setting(setting::kLoaded, wanted);
+}
+
+Status Node::attach_cgroup() {
+    if (datapath_->cgroup_attached()) return ok();
+    const auto mount = TRY(cgroup2_mount_point());
+    if (!mount) {
+        warn("no cgroup v2 hierarchy is mounted: published ports are reserved, but a process of the host can still bind one on purpose");
+        return ok();
+    }
+    if (Status attached = datapath_->attach_cgroup(*mount); !attached)
+        warn("published ports are reserved but not held, since the cgroup hooks at " + *mount + " failed: " + attached.error().message);
+    crash_point();
+    return ok();
+}
+
+Status Node::remove(const Endpoint& endpoint) {
+    if (endpoint.state != EndpointState::kDeleting) CHECK_OK(store_.mark_deleting(endpoint.id));
+    const std::vector<PublishedPort> ports = TRY(store_.ports_of(endpoint.id));
+    CHECK_OK(tear_down_endpoint(*this, endpoint, ports));
+    Transaction transaction = TRY(store_.begin());
+    CHECK_OK(store_.remove_endpoint(endpoint.id));
+    CHECK_OK(store_.remove_setting(request_key(endpoint)));
+    return transaction.commit();
+}
+
+Status Node::finish_interrupted(bool& full) {
+    const std::vector<Endpoint> interrupted = TRY(store_.pending_or_deleting());
+    if (interrupted.empty()) return ok();
+    full = true;
+    // Ifindexes of another boot would name other devices.
+    for (Endpoint endpoint : interrupted) {
+        if (rebooted_) endpoint.host_ifindex = 0;
+        CHECK_OK(remove(endpoint));
+    }
+    return ok();
+}
+
+Status Node::collect_dead() {
+    for (Endpoint& endpoint : TRY(store_.endpoints())) {
+        if (!is_alive(netlink_, endpoint)) {
+            CHECK_OK(remove(endpoint));
+            collected_.push_back(std::move(endpoint));
+        } else {
+            living_.push_back(std::move(endpoint));
+        }
+    }
+    return ok();
+}
+
+Status Node::survive_reboot() {
+    for (Endpoint endpoint : TRY(store_.endpoints())) {
+        const auto netns = Netns::open(endpoint.netns);
+        const bool same = netns && netns->identity() == endpoint.netns_id && netns->cookie().value_or(0) == endpoint.netns_cookie;
+        const auto link = endpoint.host_ifname.empty() ? Result<LinkInfo>{not_found("")} : netlink_.link(endpoint.host_ifname);
+        endpoint.host_ifindex = link ? link->index : 0;
+        if (same && endpoint.mode == EndpointMode::kBridge && prepared() && !link) {
+            const auto network = TRY(store_.find_network(endpoint.network_id));
+            const auto ports = TRY(store_.ports_of(endpoint.id));
+            CHECK_OK(repair());  // its bridge may be gone as well
+            if (network && build_endpoint(*this, endpoint, *network, ports, *netns)) {
+                CHECK_OK(store_.mark_ready(endpoint));
+                continue;
+            }
+        }
+        const bool keep = same && (endpoint.mode != EndpointMode::kBridge || link);
+        CHECK_OK(keep ? store_.mark_ready(endpoint) : remove(endpoint));
+    }
+    living_ = TRY(store_.endpoints());
+    return ok();
+}
+
+Result<bool> Node::cheap_checks_pass() {
+    const std::vector<Network> networks = TRY(store_.networks());
+    std::vector<Rule> rules = TRY(netlink_.rules(Family::kIpv4));
+    const bool any_ipv6 =
+        std::any_of(networks.begin(), networks.end(), [](const Network& network) { return network.subnet(Family::kIpv6).has_value(); });
+    if (any_ipv6)
+        for (Rule& rule : TRY(netlink_.rules(Family::kIpv6))) rules.push_back(std::move(rule));
+    for (Rule& rule : rules) rule.table = 0;
+    for (const Network& network : networks) {
+        if (network.driver != NetworkDriver::kBridge) continue;
+        const auto link = netlink_.link(network.bridge);
+        if (!link || !link->up) return false;
+        for (const Rule& rule : rules_wanted(network))
+            if (std::find(rules.begin(), rules.end(), rule) == rules.end()) return false;
+        if (network.subnet(Family::kIpv4) && read_sysctl("ipv4/conf/" + network.bridge + "/forwarding").value_or("0") != "1") return false;
+        const auto device = TRY(datapath_->devices().get(link->index));
+        if (!device || device->kind != FNET_DEVICE_BRIDGE) return false;
+    }
+    for (const Uplink& uplink : uplinks_) {
+        const auto link = netlink_.link(uplink.name);
+        if (!link) continue;
+        const auto device = TRY(datapath_->devices().get(link->index));
+        if (!device || device->kind != FNET_DEVICE_UPLINK) return false;
+        CHECK_OK(datapath_->attach_uplink(static_cast<int>(link->index)));
+    }
+    return reserved_ports_in_force(store_);
+}
+
+Result<DesiredState> Node::read_desired() {
+    DesiredState desired;
+    desired.default_mtu = default_mtu_;
+    for (const Uplink& uplink : uplinks_) desired.uplinks.push_back(uplink.name);
+    for (Network& network : TRY(store_.networks()))
+        if (network.driver == NetworkDriver::kBridge) desired.networks.push_back(std::move(network));
+    for (Endpoint& endpoint : TRY(store_.endpoints()))
+        if (endpoint.mode == EndpointMode::kBridge && endpoint.state == EndpointState::kReady && is_alive(netlink_, endpoint))
+            desired.endpoints.push_back(std::move(endpoint));
+    desired.ports = TRY(store_.ports());
+    return desired;
+}
+
+Status Node::repair() {
+    const DesiredState desired = TRY(read_desired());
+    CHECK_OK(apply_plan(*this, diff(desired, TRY(read_actual(netlink_, *datapath_)))));
+    ReservedPorts reserved;
+    for (const PublishedPort& port : desired.ports) reserved.add(port.host_ports);
+    return sync_reserved_ports(store_, reserved);
+}
+
+}  // namespace fastnet

@@ -1,0 +1,135 @@
+// What the kernel should hold, what it holds, and the steps between the two. Pure: diff() decides, apply_plan() (kernel.h)
+// only does. Endpoints that are gone, and namespaces, are settled before: a DesiredState names living endpoints only.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "bpf/abi/endpoint.h"
+#include "bpf/abi/service.h"
+#include "loader/base/net_types.h"
+#include "userspace/control/translate.h"
+#include "userspace/host/netlink.h"
+#include "userspace/model/endpoint.h"
+#include "userspace/model/network.h"
+
+namespace fastnet {
+
+constexpr std::uint32_t kRulePriority = 1000;
+
+struct BridgeState {
+    std::string name{};
+    std::uint32_t mtu = 1500;
+    std::set<IpPrefix> addresses{};  ///< gateways with the subnet's length; link-local ones are left out
+    bool up = true;
+    bool forwards4 = false;
+    bool forwards6 = false;
+    bool ipv6 = false;  ///< not switched off by disable_ipv6
+
+    friend bool operator==(const BridgeState&, const BridgeState&) = default;
+};
+
+struct DesiredState {
+    std::vector<std::string> uplinks{};
+    std::vector<Network> networks{};  ///< of driver bridge
+    std::uint32_t default_mtu = 1500;
+    std::vector<Endpoint> endpoints{};  ///< of mode bridge, whose host-side veth exists
+    std::vector<PublishedPort> ports{};
+};
+
+struct ActualLink {
+    IfIndex index = 0;
+    IfIndex master = 0;
+    bool up = false;
+};
+
+struct ActualState {
+    std::map<std::string, ActualLink> links{};  ///< of the node's namespace, by name
+    std::map<std::string, BridgeState> bridges{};
+    std::vector<Rule> rules{};  ///< fastnet's
+    std::map<std::uint32_t, fnet_device> devices{};
+    std::map<IpPrefix, std::uint32_t> subnets{};
+    std::map<std::uint32_t, fnet_endpoint> endpoints{};
+    std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses{};
+    std::map<fnet_service_key, fnet_service, AbiLess<fnet_service_key>> services{};
+    std::map<std::uint32_t, unsigned> hooks{};  ///< programs of ours by ifindex: one on an uplink, two on an endpoint's veth
+};
+
+// --- steps --------------------------------------------------------------------------------------------------------
+struct AddRule {
+    Rule rule;
+};
+struct DropRule {
+    Rule rule;
+};
+/// Makes the bridge, or corrects what differs.
+struct MakeBridge {
+    BridgeState wanted;
+};
+struct RemoveLink {
+    std::string name;
+};
+struct PutDevice {
+    std::string link;
+    fnet_device device;
+};
+struct DropDevice {
+    std::uint32_t ifindex;
+};
+struct PutSubnet {
+    IpPrefix subnet;
+    std::uint32_t network_id;
+};
+struct DropSubnet {
+    IpPrefix subnet;
+};
+struct AttachUplink {
+    std::string link;
+};
+struct DetachHooks {
+    std::uint32_t ifindex;
+};
+/// Bridge port, map entries and programs of an endpoint whose veth is there.
+struct InstallEndpoint {
+    Endpoint endpoint;
+    Network network;
+};
+struct DropEndpoint {
+    std::uint32_t ifindex;
+};
+struct PutAddress {
+    fnet_address_key key;
+    fnet_address value;
+};
+struct DropAddress {
+    fnet_address_key key;
+};
+struct PutService {
+    PublishedPort port;
+    Endpoint endpoint;
+};
+struct DropService {
+    fnet_service_key key;
+    std::uint32_t service_id;
+};
+
+using Step = std::variant<AddRule, DropRule, MakeBridge, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink,
+                          DetachHooks, InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutService, DropService>;
+using Plan = std::vector<Step>;
+
+/// One line, for people.
+std::string describe(const Step& step);
+
+/// The order is safe at every cut: what restricts comes before what permits, what permits goes first.
+Plan diff(const DesiredState& desired, const ActualState& actual);
+
+/// Parts of diff() that are useful alone.
+BridgeState bridge_wanted(const Network& network, std::uint32_t default_mtu);
+std::vector<Rule> rules_wanted(const Network& network);
+
+}  // namespace fastnet

@@ -1,0 +1,26 @@
+// What the node is and does, for commands that only look. No lock is needed: the database gives a consistent view, and
+// maps may be read while they change. A node that was never prepared has nothing to show, which is no error.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "loader/base/result.h"
+#include "userspace/control/paths.h"
+#include "userspace/control/views.h"
+
+namespace fastnet {
+
+class Node;
+
+Result<std::vector<EndpointView>> read_endpoints(const NodePaths& paths);
+Result<std::vector<PortView>> read_ports(const NodePaths& paths);
+Result<std::vector<FlowView>> read_flows(const NodePaths& paths);
+Result<StatsView> read_stats(const NodePaths& paths);
+Result<std::vector<NetworkView>> read_networks(const NodePaths& paths);
+Result<NetworkView> read_network(const NodePaths& paths, const std::string& name);
+Result<StatusView> read_status(const NodePaths& paths);
+/// After a preparation: what is attached.
+Result<PrepareView> read_preparation(Node& node);
+
+}  // namespace fastnet

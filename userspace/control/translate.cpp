@@ -1,0 +1,132 @@
+#include "userspace/control/translate.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+#include "userspace/model/port_plan.h"
+
+namespace fastnet {
+namespace {
+
+/// fnet_addr.words without the type.
+template <typename Words>
+void copy_address(const IpAddress& address, Words& words) {
+    static_assert(sizeof words == sizeof address.bytes());
+    std::memcpy(&words, address.bytes().data(), sizeof words);
+}
+
+void copy_mac(const MacAddress& mac, unsigned char (&out)[FNET_MAC_LEN]) {
+    std::copy(mac.bytes().begin(), mac.bytes().end(), out);
+}
+
+constexpr unsigned kV4PrefixBits = 96;  // of ::ffff:0:0/96
+
+}  // namespace
+
+fnet_addr to_abi(const IpAddress& address) {
+    fnet_addr abi{};
+    copy_address(address, abi.bytes);
+    return abi;
+}
+
+IpAddress from_abi(const fnet_addr& address) {
+    return IpAddress::from_wire(Family::kIpv6, address.bytes);
+}
+
+Port port_from_abi(__be16 port) {
+    return Port{ntohs(port)};
+}
+
+fnet_subnet_key subnet_key(const IpPrefix& subnet) {
+    fnet_subnet_key key{};
+    key.prefix_len = subnet.length() + (subnet.family() == Family::kIpv4 ? kV4PrefixBits : 0U);
+    copy_address(subnet.network().address(), key.addr);
+    return key;
+}
+
+IpPrefix subnet_from(const fnet_subnet_key& key) {
+    const IpAddress address = IpAddress::from_wire(Family::kIpv6, key.addr);
+    const unsigned extra = address.family() == Family::kIpv4 ? kV4PrefixBits : 0U;
+    return {address, static_cast<std::uint8_t>(key.prefix_len - std::min(key.prefix_len, extra))};
+}
+
+fnet_address_key address_key(const IpAddress& address, std::uint32_t network_id) {
+    fnet_address_key key{};
+    key.addr = to_abi(address);
+    key.network = network_id;
+    return key;
+}
+
+fnet_address address_value(std::uint32_t host_ifindex, const MacAddress& mac) {
+    fnet_address value{};
+    value.ifindex = host_ifindex;
+    copy_mac(mac, value.mac);
+    return value;
+}
+
+fnet_endpoint endpoint_value(const Endpoint& endpoint, const Network& network, std::uint32_t bridge_ifindex) {
+    fnet_endpoint value{};
+    value.id = endpoint.id;
+    value.network = network.id;
+    value.ifindex = endpoint.host_ifindex;
+    value.bridge_ifindex = bridge_ifindex;
+    if (endpoint.ipv4) value.ipv4 = to_abi(endpoint.ipv4->address());
+    if (endpoint.ipv6) value.ipv6 = to_abi(endpoint.ipv6->address());
+    // The network's gateways, also where the endpoint has no route to them: hairpin and the guard need them.
+    if (const auto gateway = network.gateway(Family::kIpv4); gateway) value.gateway4 = to_abi(*gateway);
+    if (const auto gateway = network.gateway(Family::kIpv6); gateway) value.gateway6 = to_abi(*gateway);
+    copy_mac(endpoint.mac, value.mac);
+    if (network.internal) value.flags |= FNET_ENDPOINT_INTERNAL;
+    if (!network.icc) value.flags |= FNET_ENDPOINT_NO_ICC;
+    return value;
+}
+
+bool same_endpoint(const fnet_endpoint& a, const fnet_endpoint& b) {
+    return same_bytes(with_counters_of(a, b), b);
+}
+
+fnet_endpoint with_counters_of(fnet_endpoint wanted, const fnet_endpoint& present) {
+    wanted.flags |= present.flags & FNET_ENDPOINT_HAIRPIN;
+    wanted.fast_packets = present.fast_packets;
+    wanted.fast_bytes = present.fast_bytes;
+    wanted.kernel_packets = present.kernel_packets;
+    wanted.kernel_bytes = present.kernel_bytes;
+    wanted.connections = present.connections;
+    return wanted;
+}
+
+std::vector<fnet_service_key> service_keys(const PublishedPort& port) {
+    std::vector<fnet_service_key> keys;
+    for (const PortBlock& block : port_blocks(port.host_ports)) {
+        fnet_service_key key{};
+        key.prefix_len = FNET_SERVICE_PREFIX_BASE + block.prefix_bits;
+        copy_address(port.host_ip, key.addr);
+        key.protocol = static_cast<std::uint8_t>(port.protocol);
+        key.port = block.first.wire();
+        keys.push_back(key);
+    }
+    return keys;
+}
+
+fnet_service service_value(const PublishedPort& port, const Endpoint& endpoint) {
+    fnet_service value{};
+    const auto& address = port.family() == Family::kIpv4 ? endpoint.ipv4 : endpoint.ipv6;
+    if (address) value.container_addr = to_abi(address->address());
+    value.id = port.id;
+    value.network = endpoint.network_id;
+    value.endpoint_ifindex = endpoint.host_ifindex;
+    value.host_first = port.host_ports.first.value();
+    value.container_first = port.container_ports.first.value();
+    copy_mac(endpoint.mac, value.container_mac);
+    return value;
+}
+
+PortRange ports_of(const fnet_service_key& key) {
+    const unsigned prefix_bits = std::min(16U, key.prefix_len - std::min<unsigned>(key.prefix_len, FNET_SERVICE_PREFIX_BASE));
+    const unsigned first = port_from_abi(key.port).value();
+    const unsigned last = first + (1U << (16U - prefix_bits)) - 1U;
+    return {Port{static_cast<std::uint16_t>(first)}, Port{static_cast<std::uint16_t>(std::min(last, 65535U))}};
+}
+
+}  // namespace fastnet

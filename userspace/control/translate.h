@@ -1,0 +1,55 @@
+// From the model to the entries of the BPF maps and back. Pure: the only place where byte order changes hands.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "bpf/abi/endpoint.h"
+#include "bpf/abi/flow.h"
+#include "bpf/abi/service.h"
+#include "loader/base/net_types.h"
+#include "userspace/model/endpoint.h"
+#include "userspace/model/network.h"
+
+namespace fastnet {
+
+/// Of every fastnet bridge on every node: a container that moves keeps its ARP entry of the gateway.
+inline const MacAddress kGatewayMac{{0x02, 0x66, 0x6e, 0x00, 0x00, 0x01}};
+
+fnet_addr to_abi(const IpAddress& address);
+IpAddress from_abi(const fnet_addr& address);
+Port port_from_abi(__be16 port);
+
+fnet_subnet_key subnet_key(const IpPrefix& subnet);
+IpPrefix subnet_from(const fnet_subnet_key& key);
+
+fnet_address_key address_key(const IpAddress& address, std::uint32_t network_id);
+fnet_address address_value(std::uint32_t host_ifindex, const MacAddress& mac);
+
+/// Counters and the flags that BPF writes are zero.
+fnet_endpoint endpoint_value(const Endpoint& endpoint, const Network& network, std::uint32_t bridge_ifindex);
+/// The same as far as user space writes it.
+bool same_endpoint(const fnet_endpoint& a, const fnet_endpoint& b);
+/// @p wanted with the counters and flags that BPF keeps in @p present.
+fnet_endpoint with_counters_of(fnet_endpoint wanted, const fnet_endpoint& present);
+
+/// One per aligned block of ports: at most kMaxPortBlocks.
+std::vector<fnet_service_key> service_keys(const PublishedPort& port);
+fnet_service service_value(const PublishedPort& port, const Endpoint& endpoint);
+/// The ports that an entry covers.
+PortRange ports_of(const fnet_service_key& key);
+
+/// Orders ABI structs without hidden padding, for maps of them.
+template <typename Abi>
+struct AbiLess {
+    bool operator()(const Abi& a, const Abi& b) const { return std::memcmp(&a, &b, sizeof(Abi)) < 0; }
+};
+template <typename Abi>
+bool same_bytes(const Abi& a, const Abi& b) {
+    static_assert(std::has_unique_object_representations_v<Abi>);
+    return std::memcmp(&a, &b, sizeof(Abi)) == 0;
+}
+
+}  // namespace fastnet

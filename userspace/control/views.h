@@ -1,0 +1,141 @@
+// What commands show: plain values without a word about where they came from. The command line prints them, the agent
+// will serve them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "loader/base/net_types.h"
+#include "userspace/model/endpoint.h"
+#include "userspace/model/network.h"
+
+namespace fastnet {
+
+struct EndpointView {
+    Endpoint endpoint{};
+    std::string network{};  ///< empty in modes none and host
+    std::vector<PublishedPort> ports{};
+};
+
+struct PortView {
+    std::string endpoint{};
+    PublishedPort port{};
+    std::optional<IpAddress> container_ip{};
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t connections = 0;
+};
+
+struct TupleView {
+    IpAddress src{};
+    Port sport{};
+    IpAddress dst{};
+    Port dport{};
+};
+
+struct FlowView {
+    std::string protocol{};
+    std::string state{};  ///< new, replied, established, closed
+    TupleView original{};
+    TupleView translated{};
+    std::string endpoint{};  ///< empty if it is not known (any more)
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+    double idle_seconds = 0;
+    double expires_seconds = 0;
+};
+
+struct VerdictView {
+    std::string name{};
+    std::string kind{};  ///< fast, kernel or drop
+    std::string text{};
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+};
+
+struct MapView {
+    std::string name{};
+    std::uint64_t entries = 0;
+    std::uint64_t max_entries = 0;
+    std::uint64_t memory_bytes = 0;
+};
+
+struct EndpointStatsView {
+    std::string name{};
+    std::uint64_t fast_packets = 0;
+    std::uint64_t fast_bytes = 0;
+    std::uint64_t kernel_packets = 0;
+    std::uint64_t kernel_bytes = 0;
+    std::uint64_t connections = 0;
+};
+
+struct StatsView {
+    std::vector<VerdictView> verdicts{};
+    std::vector<MapView> maps{};
+    std::vector<EndpointStatsView> endpoints{};
+};
+
+struct NetworkView {
+    Network network{};
+    std::uint32_t mtu = 0;  ///< in force
+    std::vector<EndpointView> endpoints{};
+};
+
+struct UplinkView {
+    std::string name{};
+    bool chosen_by_user = false;
+    bool exists = true;
+    std::vector<std::string> hooks{};
+};
+
+struct FeatureView {
+    std::string name{};
+    bool present = false;
+};
+
+struct StatusView {
+    std::string kernel{};
+    std::string root{};  ///< of --root; empty for the machine's own node
+    bool prepared = false;
+    std::vector<FeatureView> features{};
+    std::vector<UplinkView> uplinks{};
+    std::vector<std::string> cgroup_hooks{};
+    std::uint64_t networks = 0;
+    std::uint64_t endpoints = 0;
+    std::uint64_t ports = 0;
+    std::uint64_t flows = 0;
+    std::uint64_t max_flows = 0;
+    std::string masquerade_ports{};  ///< "A-B"; empty if not prepared
+    std::uint64_t links = 0;         ///< pinned BPF links (or clsact filters)
+    std::uint64_t memory_bytes = 0;  ///< of all maps
+    std::vector<MapView> maps{};
+    std::vector<std::string> warnings{};
+};
+
+/// What `attach --mode bridge` alone did or found.
+struct PrepareView {
+    std::vector<UplinkView> uplinks{};
+    std::vector<std::string> cgroup_hooks{};
+    NetworkView network{};
+    std::string masquerade_ports{};
+    std::uint64_t max_flows = 0;
+    std::vector<std::string> warnings{};
+};
+
+enum class CheckResult { kOk, kWarn, kFail };
+struct CheckView {
+    std::string name{};
+    CheckResult result = CheckResult::kOk;
+    std::string text{};
+    std::string fix{};  ///< what to do; empty if all is well
+};
+
+struct CleanupView {
+    std::vector<std::string> removed{};  ///< for people: "3 endpoints"
+    bool remove_root = false;            ///< the --root directory was made by fastnet
+    std::vector<std::string> warnings{};
+};
+
+}  // namespace fastnet
