@@ -111,6 +111,61 @@ FNET_INLINE int is_router_message(const struct packet *packet)
     return 0;
 }
 
+#define FNET_EXTENSION_HEADERS 6 /* more than anything honest has */
+
+/* What does not show its transport header in the usual place. A guard that looks no further is walked around with an
+ * extension header (RFC 7113). Neighbour discovery needs none and must not come in fragments (RFC 6980), so behind
+ * either it is never honest. A later fragment shows nothing and is nothing without its first. 0, or a verdict. */
+__noinline int guard_hidden(struct __sk_buff *skb, const struct packet *packet)
+{
+    __u32 offset;
+    __u8 next, header[8], type;
+    __be16 port, fragment;
+    int i;
+
+    if (!packet)
+        return FNET_INTERNAL_ERROR;
+    offset = packet->l4_offset;
+    next = packet->key.protocol;
+    if (!packet->is_ipv6) {
+        if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, frag_off), &fragment, sizeof(fragment)))
+            return FNET_MALFORMED;
+        if (fragment & bpf_htons(0x1fff))
+            return 0;
+    }
+    for (i = 0; packet->is_ipv6 && i < FNET_EXTENSION_HEADERS; i++) {
+        if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+            break;
+        if (bpf_skb_load_bytes(skb, offset, header, sizeof(header)))
+            return FNET_MALFORMED;
+        if (next == IPPROTO_FRAGMENT) {
+            if (header[2] | (header[3] & 0xf8)) /* offset, in the upper 13 bits */
+                return 0;
+            offset += sizeof(header);
+        } else {
+            offset += (header[1] + 1U) * 8;
+        }
+        next = header[0];
+    }
+    if (i == FNET_EXTENSION_HEADERS)
+        return FNET_UNSUPPORTED_PROTOCOL;
+    if (next == IPPROTO_ICMPV6 && packet->is_ipv6) {
+        if (bpf_skb_load_bytes(skb, offset, &type, sizeof(type)))
+            return FNET_MALFORMED;
+        if (type == ND_ROUTER_ADVERTISEMENT || type == ND_REDIRECT)
+            return FNET_ROUTER_MESSAGE;
+        if (type == ND_NEIGHBOUR_SOLICITATION || type == ND_NEIGHBOUR_ADVERTISEMENT)
+            return FNET_SPOOFED_SOURCE;
+    }
+    if (next == IPPROTO_UDP) {
+        if (bpf_skb_load_bytes(skb, offset, &port, sizeof(port)))
+            return FNET_MALFORMED;
+        if (port == bpf_htons(packet->is_ipv6 ? DHCP6_SERVER_PORT : DHCP_SERVER_PORT))
+            return FNET_ROUTER_MESSAGE;
+    }
+    return 0;
+}
+
 /* Without a flow it answers nobody; as the first packet of one it would take the peer's later pings away from the host.
  */
 FNET_INLINE int is_echo_reply(const struct packet *packet)
@@ -141,6 +196,8 @@ __noinline int container_guard(struct __sk_buff *skb, const struct packet *packe
         return FNET_SPOOFED_SOURCE;
     if (is_router_message(packet))
         return FNET_ROUTER_MESSAGE;
+    if (packet->kind == PACKET_FRAGMENT || (packet->kind == PACKET_OTHER_L4 && packet->is_ipv6))
+        return guard_hidden(skb, packet);
     if (packet->key.protocol == IPPROTO_ICMPV6 && packet->kind == PACKET_ICMP_OTHER) {
         if (packet->icmp_type == ND_NEIGHBOUR_ADVERTISEMENT && !nd_target_is_own(skb, packet, endpoint))
             return FNET_SPOOFED_SOURCE;

@@ -194,9 +194,10 @@ FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, 
     packet->key.protocol = ip->nexthdr;
     address_from_v6(&packet->key.src, &ip->saddr);
     address_from_v6(&packet->key.dst, &ip->daddr);
-    /* ::1 and v4-mapped addresses never travel (RFC 4291 2.5.3, RFC 4942 2.2); the latter would also alias our IPv4
-     * keys. */
-    packet->martian = (packet->key.src.quads[0] == 0 && packet->key.src.quads[1] != 0) || packet->key.dst.quads[0] == 0;
+    /* ::1 and v4-mapped addresses never travel (RFC 4291 2.5.3, RFC 4942 2.2). The latter would alias the keys of IPv4
+     * flows, so not even a lookup may see them. */
+    if ((packet->key.src.quads[0] == 0 && packet->key.src.quads[1] != 0) || packet->key.dst.quads[0] == 0)
+        return PACKET_MALFORMED;
     if (ip->nexthdr == IPPROTO_FRAGMENT)
         return PACKET_FRAGMENT;
     return packet_parse_l4(packet, (void *)(ip + 1), data_end, payload);

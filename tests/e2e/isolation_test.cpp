@@ -93,7 +93,7 @@ TEST_F(Isolation, OtherBridgeOfTheHostReachesNoContainer) {
     // What docker0 or virbr0 is: a bridge of the host with a guest of its own.
     const Netns& guest = lab().container("guest");
     lab().node().ip({"link add docker0 type bridge", "addr add 172.30.0.1/16 dev docker0", "link set docker0 up",
-                     "link add vguest type veth peer name eth0 netns " + guest.name(), "link set vguest master docker0 up"});
+                     "link add docker0-g type veth peer name eth0 netns " + guest.name(), "link set docker0-g master docker0 up"});
     guest.ip({"addr add 172.30.0.2/16 dev eth0", "link set eth0 up", "route add default via 172.30.0.1"});
     lab().node().set_sysctl("net.ipv4.ip_forward", "1");
     lab().rebaseline();
@@ -102,7 +102,7 @@ TEST_F(Isolation, OtherBridgeOfTheHostReachesNoContainer) {
     EXPECT_EQ(fetch(guest, url(lab().ip("web"), 80), 1), "");
     EXPECT_NE(fetch(lab().client(), url(kNodeIp, 2000)), "") << "while the outside reaches it";
     lab().lose_container("guest");  // and with it its side of the node, which is not fastnet's to restore
-    lab().cleanup_and_verify_except("vguest");
+    lab().cleanup_and_verify_except("docker0");
 }
 
 TEST_F(Isolation, FramesThatAreNotForThisHostAreNotTranslated) {
