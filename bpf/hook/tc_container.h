@@ -328,7 +328,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         __builtin_memcpy(work->reply.exit_dst_mac, endpoint->mac, ETH_ALEN);
         mac_set_gateway(work->reply.exit_src_mac);
     }
-    result = flow_create(skb, packet->is_ipv6);
+    result = flow_open(skb, packet->is_ipv6);
     if (result != FLOW_CREATED)
         return leave(skb, (__u32)result, TC_ACT_SHOT);
     flow = bpf_map_lookup_elem(&flows, key);

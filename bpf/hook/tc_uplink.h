@@ -84,7 +84,7 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     if (result == EXIT_OK || result == EXIT_UNRESOLVED)
         exit_remember(&work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
     work->reply.exit = FNET_EXIT_LINK; /* no way back yet: the reply looks again */
-    result = flow_create(skb, packet->is_ipv6);
+    result = flow_open(skb, packet->is_ipv6);
     if (result != FLOW_CREATED)
         return leave(skb, (__u32)result, TC_ACT_SHOT);
     flow = bpf_map_lookup_elem(&flows, key);

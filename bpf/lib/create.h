@@ -127,10 +127,9 @@ static long port_step(__u32 i, struct port_walk *walk)
     return 1;
 }
 
-/* Creates the flow that the work space describes: original_key opens it, rewrite addresses and exits are filled in,
- * ports are chosen here. Returns FLOW_CREATED or a verdict. */
+/* The flow that the work space describes, in @index, which it owns from now on. Use flow_open(). */
 #define FLOW_CREATED (-1)
-__noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6)
+__noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
 {
     struct fnet_scratch *work = map_single(scratch);
     struct fnet_flow *original, *reply;
@@ -142,17 +141,14 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6)
     __u64 now = bpf_ktime_get_coarse_ns();
     __u16 wanted;
     __u32 ifindex;
-    int index;
 
-    if (!work || !table)
+    if (!work || !table) {
+        slot_free(index);
         return FNET_INTERNAL_ERROR;
+    }
     original = &work->original;
     reply = &work->reply;
-    index = slot_alloc();
-    if (index < 0)
-        return FNET_FLOW_TABLE_FULL;
-
-    original->slot = reply->slot = (__u32)index;
+    original->slot = reply->slot = index;
     original->created_ns = reply->created_ns = now;
     original->last_seen_ns = reply->last_seen_ns = now;
     reply->new_src = work->original_key.dst;
@@ -187,7 +183,7 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6)
         bpf_loop(FNET_PORT_TRIES, port_step, &walk, 0);
     }
     if (!walk.claimed) {
-        slot_free((__u32)index);
+        slot_free(index);
         return walk.full ? FNET_FLOW_TABLE_FULL : FNET_PORTS_EXHAUSTED;
     }
     original->new_src_port = work->reply_key.dst_port;
@@ -197,10 +193,10 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6)
     if (bpf_map_update_elem(&flows, &work->original_key, original, BPF_NOEXIST)) {
         /* Another CPU opened the same flow, or the table is full. Its packet's twin is dropped and sent again. */
         bpf_map_delete_elem(&flows, &work->reply_key);
-        slot_free((__u32)index);
+        slot_free(index);
         return FNET_FLOW_TABLE_FULL;
     }
-    slot = bpf_map_lookup_elem(&flow_slots, (__u32 *)&index);
+    slot = bpf_map_lookup_elem(&flow_slots, &index);
     if (!slot)
         return FNET_INTERNAL_ERROR;
     slot->key = work->original_key;
@@ -218,6 +214,19 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6)
             __sync_fetch_and_add(&stats->connections, 1);
     }
     return FLOW_CREATED;
+}
+
+/* Creates the flow that the work space describes: original_key opens it, rewrite addresses and exits are filled in,
+ * ports are chosen here. Returns FLOW_CREATED or a verdict.
+ * The slot comes first, in a call beside flow_create() and not below it: reclaim is the deepest chain of calls, and a
+ * chain has 512 bytes of stack, of which 6.1 counts each function rounded up to 32. */
+FNET_INLINE int flow_open(struct __sk_buff *skb, __u32 is_ipv6)
+{
+    int slot = slot_alloc();
+
+    if (slot < 0)
+        return FNET_FLOW_TABLE_FULL;
+    return flow_create(skb, is_ipv6, (__u32)slot);
 }
 
 /* Prepares the work space for a packet that opens a flow; work->route stays. */

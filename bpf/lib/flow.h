@@ -203,7 +203,7 @@ __noinline int slot_reclaim(void)
 }
 
 /* Index of a slot that the caller owns, or -1: the table is full. */
-FNET_INLINE int slot_alloc(void)
+__noinline int slot_alloc(void)
 {
     struct fnet_flow_table *table;
     __u32 slot;

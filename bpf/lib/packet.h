@@ -94,7 +94,7 @@ FNET_INLINE void mac_set_gateway(__u8 *mac)
         mac[i] = cfg.gateway_mac[i];
 }
 
-/* Loopback and "this network" never travel (RFC 1122 3.2.1.3); from a wire or a container they are forged. */
+/* Loopback never travels (RFC 1122 3.2.1.3); from a wire or a container it is forged. */
 FNET_INLINE int v4_never_on_wire(__be32 v4)
 {
     __u8 first = (__u8)(bpf_ntohl(v4) >> 24);
@@ -169,7 +169,8 @@ FNET_INLINE int packet_parse_ipv4(struct __sk_buff *skb, struct packet *packet, 
     packet->key.protocol = ip->protocol;
     address_from_v4(&packet->key.src, ip->saddr);
     address_from_v4(&packet->key.dst, ip->daddr);
-    packet->martian = v4_never_on_wire(ip->saddr) || v4_never_on_wire(ip->daddr);
+    /* To 0.0.0.0 neither; it would also find the services published on every address as if it were their own. */
+    packet->martian = v4_never_on_wire(ip->saddr) || v4_never_on_wire(ip->daddr) || ip->daddr == 0;
     if (ip->frag_off & bpf_htons(0x3fff)) /* more fragments, or an offset */
         return PACKET_FRAGMENT;
     return packet_parse_l4(packet, (void *)ip + header, data_end, total - header);

@@ -266,7 +266,19 @@ void DatapathTest::attach(const char* program, const std::string& device) {
     UniqueFd link{
         bpf_link_create(program_fd(program), static_cast<int>(lab().ifindex(device)), egress ? kTcxEgress : kTcxIngress, nullptr)};
     require(static_cast<bool>(link), std::string{"attach "} + program + " by tcx (Linux 6.6)");
-    links_.push_back(std::move(link));
+    links_[program + (' ' + device)] = std::move(link);
+}
+
+void DatapathTest::detach(const char* program, const std::string& device) {
+    const auto link = links_.find(program + (' ' + device));
+    require(link != links_.end() && bpf_link_detach(link->second.get()) == 0, "detach");
+    links_.erase(link);
+}
+
+void DatapathTest::attach_to_cgroup(const char* program, int cgroup_fd, int attach_type) {
+    UniqueFd link{bpf_link_create(program_fd(program), cgroup_fd, static_cast<bpf_attach_type>(attach_type), nullptr)};
+    require(static_cast<bool>(link), std::string{"attach "} + program + " to a cgroup");
+    links_[program] = std::move(link);
 }
 
 void DatapathTest::publish(const Publication& publication, const Container& target) {

@@ -85,8 +85,10 @@ protected:
     /// Without the verdicts, which cost more than the run: for thousands of packets. False: the kernel refused the frame.
     bool run_quickly(const char* program, const Bytes& frame, std::uint32_t ifindex, Outcome& outcome);
     int run_maintenance(const char* program);
-    /// By a tcx link that lives as long as the test.
+    /// By a link that lives as long as the test, or until detach(). Ingress, but for tc_deliver.
     void attach(const char* program, const std::string& device);
+    void detach(const char* program, const std::string& device);
+    void attach_to_cgroup(const char* program, int cgroup_fd, int attach_type);
 
     // State that user space would write.
     void publish(const Publication& publication, const Container& target);
@@ -131,7 +133,7 @@ private:
 
     std::unique_ptr<NetLab> lab_;
     ::datapath* skeleton_ = nullptr;
-    std::vector<UniqueFd> links_;
+    std::map<std::string, UniqueFd> links_;  // by what and where
     Container container_, neighbour_, stranger_;
 };
 

@@ -91,7 +91,7 @@ NetLab::NetLab() : origin_{current_netns()}, far_{fresh_netns()} {
                far;
     };
     const auto bridge = [](const std::string& device) {
-        return "link add " + device + " address " + gateway_mac.to_string() + " type bridge\n";
+        return "link add " + device + " address " + gateway_mac.to_string() + " type bridge mcast_snooping 0\n";
     };
     ip_batch("link set lo up\n" + veth("up0", uplink_mac, "wire", router_mac) + veth("side0", mac(8, 1), "side", mac(8, 2)) +
              bridge("br1") + bridge("br2") + veth("hcontainer", mac(5, 1), "container", container_mac) +
