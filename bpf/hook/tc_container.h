@@ -99,16 +99,19 @@ FNET_INLINE int nd_option_is_own(struct __sk_buff *skb, const struct packet *pac
     return option[1] == 1 && mac_equal(mac, endpoint->mac);
 }
 
-/* What only a router or a DHCP server says. */
+/* What only a router says. */
 FNET_INLINE int is_router_message(const struct packet *packet)
 {
-    if (packet->key.protocol == IPPROTO_ICMPV6 && packet->kind == PACKET_ICMP_OTHER)
+    if (packet->key.protocol == IPPROTO_ICMPV6)
         return packet->icmp_type == ND_ROUTER_ADVERTISEMENT || packet->icmp_type == ND_REDIRECT;
-    if (packet->key.protocol == IPPROTO_ICMP && packet->kind == PACKET_ICMP_OTHER)
-        return packet->icmp_type == ICMP_REDIRECT;
-    if (packet->key.protocol == IPPROTO_UDP && packet->kind == PACKET_TUPLE)
-        return packet->key.src_port == bpf_htons(packet->is_ipv6 ? DHCP6_SERVER_PORT : DHCP_SERVER_PORT);
-    return 0;
+    return packet->key.protocol == IPPROTO_ICMP && packet->icmp_type == ICMP_REDIRECT;
+}
+
+/* What only a DHCP server says. */
+FNET_INLINE int is_dhcp_answer(const struct packet *packet)
+{
+    return packet->key.protocol == IPPROTO_UDP &&
+           packet->key.src_port == bpf_htons(packet->is_ipv6 ? DHCP6_SERVER_PORT : DHCP_SERVER_PORT);
 }
 
 #define FNET_EXTENSION_HEADERS 6 /* more than anything honest has */
@@ -175,15 +178,11 @@ FNET_INLINE int is_echo_reply(const struct packet *packet)
     return packet->key.protocol == IPPROTO_ICMP && packet->icmp_type == ICMP_ECHOREPLY;
 }
 
-/* 0 if the frame may be believed, else a verdict. */
-__noinline int container_guard(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
+/* Of a frame whose MAC was checked and that is no PACKET_TUPLE: 0 if it may be believed, else a verdict. */
+__noinline int guard_unusual(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
 {
-    __u8 source[ETH_ALEN] __attribute__((aligned(4)));
-
     if (!packet || !endpoint)
         return FNET_INTERNAL_ERROR;
-    if (bpf_skb_load_bytes(skb, ETH_ALEN, source, ETH_ALEN) || !mac_equal(source, endpoint->mac))
-        return FNET_SPOOFED_SOURCE;
     switch (packet->kind) {
     case PACKET_ARP:
         return arp_is_own(skb, endpoint) ? 0 : FNET_SPOOFED_SOURCE;
@@ -194,11 +193,13 @@ __noinline int container_guard(struct __sk_buff *skb, const struct packet *packe
     }
     if (!source_is_own(packet, endpoint))
         return FNET_SPOOFED_SOURCE;
-    if (is_router_message(packet))
-        return FNET_ROUTER_MESSAGE;
     if (packet->kind == PACKET_FRAGMENT || (packet->kind == PACKET_OTHER_L4 && packet->is_ipv6))
         return guard_hidden(skb, packet);
-    if (packet->key.protocol == IPPROTO_ICMPV6 && packet->kind == PACKET_ICMP_OTHER) {
+    if (packet->kind != PACKET_ICMP_OTHER)
+        return 0;
+    if (is_router_message(packet))
+        return FNET_ROUTER_MESSAGE;
+    if (packet->key.protocol == IPPROTO_ICMPV6) {
         if (packet->icmp_type == ND_NEIGHBOUR_ADVERTISEMENT && !nd_target_is_own(skb, packet, endpoint))
             return FNET_SPOOFED_SOURCE;
         if ((packet->icmp_type == ND_NEIGHBOUR_ADVERTISEMENT || packet->icmp_type == ND_NEIGHBOUR_SOLICITATION) &&
@@ -206,6 +207,22 @@ __noinline int container_guard(struct __sk_buff *skb, const struct packet *packe
             return FNET_SPOOFED_SOURCE;
     }
     return 0;
+}
+
+/* 0 if the frame may be believed, else a verdict. Inline for what nearly every packet is. */
+FNET_INLINE int container_guard(struct __sk_buff *skb, const struct packet *packet,
+                                const struct fnet_endpoint *endpoint)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct ethhdr *eth = data;
+
+    if ((void *)(eth + 1) > data_end || !mac_equal(eth->h_source, endpoint->mac))
+        return FNET_SPOOFED_SOURCE;
+    if (unlikely(packet->kind != PACKET_TUPLE))
+        return guard_unusual(skb, packet, endpoint);
+    if (unlikely(!source_is_own(packet, endpoint)))
+        return FNET_SPOOFED_SOURCE;
+    return is_dhcp_answer(packet) ? FNET_ROUTER_MESSAGE : 0;
 }
 
 /* To a container of the same network, without translation: any IP packet, fragments too. */

@@ -204,31 +204,43 @@ FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, 
     return packet_parse_l4(packet, (void *)(ip + 1), data_end, payload);
 }
 
-/* Fills @packet, which the caller has not touched; returns its kind too. */
-FNET_INLINE int packet_parse(struct __sk_buff *skb, struct packet *packet)
+/* Parses what lies in the linear part of @skb. */
+FNET_INLINE int packet_parse_linear(struct __sk_buff *skb, struct packet *packet)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-    struct ethhdr *eth;
+    struct ethhdr *eth = data;
     __be16 proto;
 
     __builtin_memset(packet, 0, sizeof(*packet));
-    /* Headers are in the linear part as a rule. Where the head is shorter than any header we read, yet not all of
-     * the frame (a driver that puts headers in fragments), pull; the checks below decide on what is there then. */
-    if (unlikely(data + PACKET_PULL > data_end && data + skb->len > data_end)) {
-        __u32 want = skb->len < PACKET_PULL ? skb->len : PACKET_PULL;
-        bpf_skb_pull_data(skb, want);
-        data = (void *)(long)skb->data;
-        data_end = (void *)(long)skb->data_end;
-    }
-    eth = data;
     if ((void *)(eth + 1) > data_end)
-        return packet->kind = PACKET_MALFORMED;
+        return PACKET_MALFORMED;
     packet->multicast = eth->h_dest[0] & 1;
     packet->gateway_bound = mac_is_gateway(eth->h_dest);
     proto = load16(&eth->h_proto);
     if (proto == bpf_htons(ETH_P_IP))
-        return packet->kind = packet_parse_ipv4(skb, packet, data, data_end);
+        return packet_parse_ipv4(skb, packet, data, data_end);
     if (proto == bpf_htons(ETH_P_IPV6))
-        return packet->kind = packet_parse_ipv6(skb, packet, data, data_end);
-    return packet->kind = proto == bpf_htons(ETH_P_ARP) ? PACKET_ARP : PACKET_NOT_IP;
+        return packet_parse_ipv6(skb, packet, data, data_end);
+    return proto == bpf_htons(ETH_P_ARP) ? PACKET_ARP : PACKET_NOT_IP;
+}
+
+/* The second try, for a driver that puts headers in fragments. Pulling moves bytes and may copy the head, 50 ns and
+ * more, so it is never done on suspicion. */
+__noinline int packet_parse_pulled(struct __sk_buff *skb, struct packet *packet)
+{
+    if (!packet)
+        return PACKET_MALFORMED;
+    bpf_skb_pull_data(skb, skb->len < PACKET_PULL ? skb->len : PACKET_PULL);
+    return packet_parse_linear(skb, packet);
+}
+
+/* Fills @packet, which the caller has not touched; returns its kind too. */
+FNET_INLINE int packet_parse(struct __sk_buff *skb, struct packet *packet)
+{
+    int kind = packet_parse_linear(skb, packet);
+
+    if (unlikely(kind == PACKET_MALFORMED))
+        kind = packet_parse_pulled(skb, packet);
+    packet->kind = (__u8)kind;
+    return kind;
 }

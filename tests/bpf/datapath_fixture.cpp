@@ -187,7 +187,17 @@ void DatapathTest::load() {
     bpf_map__set_max_entries(skeleton_->maps.flows, 2 * options_.max_flows);
     bpf_map__set_max_entries(skeleton_->maps.flow_slots, options_.max_flows);
     bpf_map__set_max_entries(skeleton_->maps.free_slots, options_.max_flows);
-    require(datapath__load(skeleton_) == 0, "load the BPF programs");
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, skeleton_->obj) {
+        std::vector<char>& log = logs_[bpf_program__name(program)];
+        log.resize(65536);
+        bpf_program__set_log_level(program, 4);  // BPF_LOG_STATS
+        bpf_program__set_log_buf(program, log.data(), log.size());
+    }
+    const int error = datapath__load(skeleton_);
+    if (error != 0)
+        for (const auto& [name, log] : logs_) std::fprintf(stderr, "%s:\n%s\n", name.c_str(), log.data());
+    require(error == 0, "load the BPF programs");
 }
 
 void DatapathTest::add_container(const Container& added) {

@@ -123,6 +123,9 @@ protected:
     const Container& stranger() const { return stranger_; }
     int map_fd(const char* name) const;
     int program_fd(const char* name) const;
+    ::datapath* skeleton() const { return skeleton_; }
+    /// The verifier's statistics of a program.
+    std::string verifier_log(const std::string& program) const { return logs_.at(program).data(); }
     Options options_;
 
 private:
@@ -133,6 +136,7 @@ private:
 
     std::unique_ptr<NetLab> lab_;
     ::datapath* skeleton_ = nullptr;
+    std::map<std::string, std::vector<char>> logs_;
     std::map<std::string, UniqueFd> links_;  // by what and where
     Container container_, neighbour_, stranger_;
 };
