@@ -1,0 +1,82 @@
+// The programs as programs: limits of the oldest kernel that must load them, checked on whatever kernel this is.
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <set>
+#include <sstream>
+
+#include "tests/bpf/datapath_fixture.h"
+
+// The skeleton needs the ABI's types before it.
+#include "datapath.skel.h"
+
+namespace fastnet::test {
+namespace {
+
+class Programs : public DatapathTest {
+protected:
+    /// Of each function of @p program in the order of its code, as the verifier measured it.
+    std::vector<unsigned> stack_depths(const std::string& program) const {
+        const std::string log = verifier_log(program), title = "stack depth ";
+        const std::size_t at = log.find(title);
+        std::istringstream numbers{at == std::string::npos ? "" : log.substr(at + title.size())};
+        std::vector<unsigned> depths;
+        for (unsigned depth = 0; numbers >> depth; numbers.ignore(numbers.peek() == '+' ? 1 : 0)) {
+            depths.push_back(depth);
+            if (numbers.peek() != '+') break;
+        }
+        return depths;
+    }
+};
+
+/// Bytes of stack of the deepest chain of calls from the function that begins at @p start, each rounded up as Linux
+/// before 6.8 does (check_max_stack_depth in kernel/bpf/verifier.c). Callbacks of bpf_loop() count as calls.
+unsigned deepest_chain(const bpf_insn* code, const std::vector<std::size_t>& starts, const std::vector<unsigned>& depths, std::size_t function,
+                       std::size_t code_size) {
+    const std::size_t end = function + 1 < starts.size() ? starts[function + 1] : code_size;
+    unsigned below = 0;
+    for (std::size_t i = starts[function]; i < end; ++i) {
+        const bool call = code[i].code == (BPF_JMP | BPF_CALL) && code[i].src_reg == BPF_PSEUDO_CALL;
+        const bool callback = code[i].code == (BPF_LD | BPF_IMM | BPF_DW) && code[i].src_reg == BPF_PSEUDO_FUNC;
+        if (!call && !callback) continue;
+        const std::size_t target = i + 1 + static_cast<std::size_t>(static_cast<std::ptrdiff_t>(code[i].imm));
+        const auto callee = static_cast<std::size_t>(std::lower_bound(starts.begin(), starts.end(), target) - starts.begin());
+        below = std::max(below, deepest_chain(code, starts, depths, callee, code_size));
+    }
+    return (std::max(depths[function], 1U) + 31U) / 32U * 32U + below;
+}
+
+TEST_F(Programs, EveryChainOfCallsFitsTheStackAsLinux61CountsIt) {
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, skeleton()->obj) {
+        const std::string name = bpf_program__name(program);
+        const bpf_insn* code = bpf_program__insns(program);
+        const std::size_t size = bpf_program__insn_cnt(program);
+        std::set<std::size_t> found{0};
+        for (std::size_t i = 0; i < size; ++i) {
+            const bool call = code[i].code == (BPF_JMP | BPF_CALL) && code[i].src_reg == BPF_PSEUDO_CALL;
+            const bool callback = code[i].code == (BPF_LD | BPF_IMM | BPF_DW) && code[i].src_reg == BPF_PSEUDO_FUNC;
+            if (call || callback) found.insert(i + 1 + static_cast<std::size_t>(static_cast<std::ptrdiff_t>(code[i].imm)));
+        }
+        const std::vector<std::size_t> starts(found.begin(), found.end());
+        const std::vector<unsigned> depths = stack_depths(name);
+        ASSERT_EQ(depths.size(), starts.size()) << name << "\n" << verifier_log(name);
+        EXPECT_LE(deepest_chain(code, starts, depths, 0, size), 512U) << name;
+        RecordProperty(name, static_cast<int>(deepest_chain(code, starts, depths, 0, size)));
+    }
+}
+
+TEST_F(Programs, NamesAreNoLongerThanTheKernelKeeps) {
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, skeleton()->obj) EXPECT_LT(std::string{bpf_program__name(program)}.size(), std::size_t{BPF_OBJ_NAME_LEN});
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, skeleton()->obj) {
+        if (!bpf_map__is_internal(map)) {
+            EXPECT_LT(std::string{bpf_map__name(map)}.size(), std::size_t{BPF_OBJ_NAME_LEN});
+        }
+    }
+}
+
+}  // namespace
+}  // namespace fastnet::test
