@@ -25,7 +25,8 @@ using Skeleton = Handle<datapath, datapath__destroy>;
 
 constexpr const char* kUplink = "tc_uplink";
 constexpr const char* kContainer = "tc_container";
-constexpr const char* kDeliver = "tc_deliver";
+constexpr const char* kGatewayIn = "tc_gateway_in";
+constexpr const char* kGatewayOut = "tc_gateway_out";
 constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kExitLifetimeNs = kSecond;  // a changed next hop is followed within this and one packet
 
@@ -202,7 +203,8 @@ const char* program_of(Hook hook) {
     switch (hook) {
         case Hook::kUplinkIngress: return kUplink;
         case Hook::kContainerIngress: return kContainer;
-        case Hook::kContainerEgress: return kDeliver;
+        case Hook::kBridgeIngress: return kGatewayIn;
+        case Hook::kBridgeEgress: return kGatewayOut;
         case Hook::kBind4: return "cgroup_bind4";
         case Hook::kBind6: return "cgroup_bind6";
     }
@@ -210,7 +212,17 @@ const char* program_of(Hook hook) {
 }
 
 Direction direction_of(const std::string& program) {
-    return program == kDeliver ? Direction::kEgress : Direction::kIngress;
+    return program == kGatewayOut ? Direction::kEgress : Direction::kIngress;
+}
+
+std::vector<Hook> hooks_of(const fnet_device& device) {
+    if (device.kind == FNET_DEVICE_UPLINK) return {Hook::kUplinkIngress};
+    return {Hook::kBridgeEgress, Hook::kBridgeIngress};
+}
+
+/// Such as "tcx ingress tc_uplink".
+std::string title_of(const std::string& kind, const std::string& program) {
+    return kind + (direction_of(program) == Direction::kIngress ? " ingress " : " egress ") + program;
 }
 
 std::uint64_t memory_of(int fd) {
@@ -330,10 +342,9 @@ Status Datapath::replace_programs(const DatapathConfig& config, const Features& 
         std::vector<std::pair<int, Hook>> hooks;
         CHECK_OK(endpoints_.for_each([&](const std::uint32_t ifindex, const fnet_endpoint&) {
             hooks.emplace_back(static_cast<int>(ifindex), Hook::kContainerIngress);
-            hooks.emplace_back(static_cast<int>(ifindex), Hook::kContainerEgress);
         }));
         CHECK_OK(devices_.for_each([&](const std::uint32_t ifindex, const fnet_device& device) {
-            if (device.kind == FNET_DEVICE_UPLINK) hooks.emplace_back(static_cast<int>(ifindex), Hook::kUplinkIngress);
+            for (const Hook hook : hooks_of(device)) hooks.emplace_back(static_cast<int>(ifindex), hook);
         }));
         for (const auto& [ifindex, hook] : hooks) {
             const char* program = program_of(hook);
@@ -341,9 +352,10 @@ Status Datapath::replace_programs(const DatapathConfig& config, const Features& 
         }
     }
     CHECK_OK(arm_collector(fresh));
-    CHECK_OK(remove_directory(pin_dir_ / "progs"));
-    if (rename(fresh.c_str(), (pin_dir_ / "progs").c_str()) != 0) return sys_error(errno, "rename " + fresh.string());
-    return ok();
+    // At no moment is there no `progs`: the two change places.
+    if (renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, (pin_dir_ / "progs").c_str(), RENAME_EXCHANGE) != 0)
+        return sys_error(errno, "exchange " + fresh.string());
+    return remove_directory(fresh);
 }
 
 Status Datapath::attach_device(int ifindex, Hook hook) {
@@ -359,18 +371,17 @@ Status Datapath::attach_uplink(int ifindex) {
 }
 
 Status Datapath::attach_endpoint(int ifindex) {
-    // The gate first: nothing may be delivered before it stands.
-    CHECK_OK(attach_device(ifindex, Hook::kContainerEgress));
-    if (Status status = attach_device(ifindex, Hook::kContainerIngress); !status) {
-        (void)detach_device(ifindex);
-        return status;
-    }
-    return ok();
+    return attach_device(ifindex, Hook::kContainerIngress);
+}
+
+Status Datapath::attach_bridge(int ifindex) {
+    CHECK_OK(attach_device(ifindex, Hook::kBridgeEgress));
+    return attach_device(ifindex, Hook::kBridgeIngress);
 }
 
 Status Datapath::detach_device(int ifindex) {
     if (tcx_) {
-        for (const char* program : {kUplink, kContainer, kDeliver}) remove_link(link_pin(pin_dir_, ifindex, program));
+        for (const char* program : {kUplink, kContainer, kGatewayIn, kGatewayOut}) remove_link(link_pin(pin_dir_, ifindex, program));
         return ok();
     }
     CHECK_OK(detach_clsact(ifindex, Direction::kIngress));
@@ -407,7 +418,7 @@ std::vector<AttachedHook> Datapath::attached() const {
         if (dash != std::string::npos) {
             hook.ifindex = std::atoi(name.c_str());
             const std::string program = name.substr(dash + 1);
-            hook.name = (direction_of(program) == Direction::kIngress ? "tcx ingress " : "tcx egress ") + program;
+            hook.name = title_of("tcx", program);
         } else {
             hook.name = "cgroup " + name;
         }
@@ -420,10 +431,9 @@ std::vector<AttachedHook> Datapath::attached() const {
     if (tcx_) return hooks;
     (void)endpoints_.for_each([&](const std::uint32_t ifindex, const fnet_endpoint&) {
         hooks.push_back({"clsact ingress tc_container", static_cast<int>(ifindex), 0});
-        hooks.push_back({"clsact egress tc_deliver", static_cast<int>(ifindex), 0});
     });
     (void)devices_.for_each([&](const std::uint32_t ifindex, const fnet_device& device) {
-        if (device.kind == FNET_DEVICE_UPLINK) hooks.push_back({"clsact ingress tc_uplink", static_cast<int>(ifindex), 0});
+        for (const Hook hook : hooks_of(device)) hooks.push_back({title_of("clsact", program_of(hook)), static_cast<int>(ifindex), 0});
     });
     return hooks;
 }

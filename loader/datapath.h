@@ -33,7 +33,7 @@ struct DatapathConfig {
     std::uint64_t icmp_s = 60;
 };
 
-enum class Hook { kUplinkIngress, kContainerIngress, kContainerEgress, kBind4, kBind6 };
+enum class Hook { kUplinkIngress, kContainerIngress, kBridgeIngress, kBridgeEgress, kBind4, kBind6 };
 
 struct AttachedHook {
     std::string name;           ///< e.g. "tcx ingress tc_uplink"
@@ -62,8 +62,10 @@ public:
     /// Changes with every build whose programs differ; store it to know when to replace.
     static std::string build_id();
 
-    /// Attaches the programs of an uplink / an endpoint's host-side veth in the current netns. Repeating is harmless.
+    /// Attaches the programs of an uplink / a network's bridge / an endpoint's host-side veth in the current netns.
+    /// Repeating is harmless.
     Status attach_uplink(int ifindex);
+    Status attach_bridge(int ifindex);
     Status attach_endpoint(int ifindex);
     /// Removes the pins and with them the links (or the clsact filters). Unknown ifindex is no error: the device may be
     /// gone and its links with it.
@@ -71,7 +73,7 @@ public:
     /// bind4/bind6 hooks at a cgroup v2 directory.
     Status attach_cgroup(const std::filesystem::path& cgroup);
     bool cgroup_attached() const;
-    /// Whether attach_uplink() or attach_endpoint() stands. A clsact filter that others removed is not noticed: it has no pin.
+    /// Whether the hook stands. A clsact filter that others removed is not noticed: it has no pin.
     bool is_attached(int ifindex, Hook hook) const;
     std::vector<AttachedHook> attached() const;
 

@@ -14,7 +14,7 @@
     ROW(TO_HOST, KERNEL, "container to an address of the host that publishes nothing there") \
     ROW(TO_BRIDGE, KERNEL, "ARP, ND, broadcast, multicast or unknown neighbour: left to the bridge") \
     ROW(FROM_HOST, KERNEL, "the host to a container, delivered by the kernel") \
-    ROW(FROM_BRIDGE, KERNEL, "container to container, delivered by the bridge") \
+    ROW(UNTRANSLATED, DROP, "from a container to the outside by the kernel's routes: stopped at the bridge") \
     ROW(ICMP_TO_KERNEL, KERNEL, "ICMP error or informational message on an uplink") \
     ROW(FRAGMENT_TO_KERNEL, KERNEL, "fragment on an uplink that no flow claims") \
     ROW(MALFORMED, DROP, "header that lies about itself") \

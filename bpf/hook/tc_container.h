@@ -14,12 +14,6 @@ FNET_INLINE int container_to_kernel(struct __sk_buff *skb, struct fnet_endpoint 
     return leave(skb, verdict, FNET_TO_KERNEL);
 }
 
-/* fe80::/10 */
-FNET_INLINE int address_link_local(const struct fnet_addr *a)
-{
-    return (a->words[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
-}
-
 /* Sources that nobody owns, and that are needed before an address is: 0.0.0.0 (DHCP, RFC 2131), `::` (DAD and MLD,
  * RFC 4862, RFC 3590), and link-local ones, which stay on the bridge. */
 FNET_INLINE int source_is_own(const struct packet *packet, const struct fnet_endpoint *endpoint)
@@ -283,7 +277,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         service = service_find(&key->dst, key->protocol, key->dst_port, 0);
         if (!service) {
             service = service_find(&key->dst, key->protocol, key->dst_port, 1);
-            if (!service || !address_is_local(skb, endpoint->bridge_ifindex, own, &key->dst, packet->is_ipv6, route))
+            if (!service || !is_among_routes(skb, endpoint->bridge_ifindex, own, &key->dst, packet->is_ipv6, route))
                 return container_to_kernel(skb, endpoint, FNET_TO_HOST);
         }
         if (key->protocol == IPPROTO_TCP &&

@@ -58,8 +58,8 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
         endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
         if (!endpoint)
             return drop(skb, UNKNOWN_ENDPOINT);
-        if (!address_is_local(skb, endpoint->bridge_ifindex, &service->container_addr, &key->dst, packet->is_ipv6,
-                              &work->route))
+        if (exit_lookup(skb, endpoint->bridge_ifindex, &service->container_addr, &key->dst, packet->is_ipv6,
+                        key->protocol, &work->route) != EXIT_LOCAL)
             return to_kernel(skb, HOST_TRAFFIC); /* in transit to another host (CVE-2025-67499) */
     } else {
         ifindex = service->endpoint_ifindex;

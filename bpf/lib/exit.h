@@ -53,12 +53,23 @@ FNET_INLINE int exit_lookup(struct __sk_buff *skb, __u32 bridge_ifindex, const s
     return result == BPF_FIB_LKUP_RET_SUCCESS ? EXIT_OK : EXIT_UNRESOLVED;
 }
 
-/* True only for the host's own addresses. The policy rule `iif <bridge> from <subnet> prohibit` (userspace/control)
- * makes every route but the local table's answer PROHIBIT when the source is the endpoint's own. */
-FNET_INLINE int address_is_local(struct __sk_buff *skb, __u32 bridge_ifindex, const struct fnet_addr *own,
-                                 const struct fnet_addr *dst, int is_ipv6, struct bpf_fib_lookup *route)
+/* EXIT_LOCAL also says that there is no route at all: the helper answers both alike. The addresses beside it tell them
+ * apart. Where they can be reached, by the subnet of the host's own address or by a default route, @dst cannot lack a
+ * route. Two are asked, because the first may be the host's too. (On a host without a default route an address of its
+ * own in no subnet is so taken for unroutable: publish on it by name.) */
+FNET_INLINE int is_among_routes(struct __sk_buff *skb, __u32 bridge_ifindex, const struct fnet_addr *own,
+                                const struct fnet_addr *dst, int is_ipv6, struct bpf_fib_lookup *route)
 {
-    return exit_lookup(skb, bridge_ifindex, own, dst, is_ipv6, IPPROTO_TCP, route) == EXIT_LOCAL;
+    struct fnet_addr beside = *dst;
+    int way;
+
+    beside.words[3] ^= bpf_htonl(3); /* the other host of a /30 */
+    way = exit_lookup(skb, bridge_ifindex, own, &beside, is_ipv6, IPPROTO_TCP, route);
+    if (way == EXIT_LOCAL) {
+        beside.words[3] ^= bpf_htonl(0x40);
+        way = exit_lookup(skb, bridge_ifindex, own, &beside, is_ipv6, IPPROTO_TCP, route);
+    }
+    return way != EXIT_LOCAL && way != EXIT_NO_ROUTE;
 }
 
 FNET_INLINE void exit_remember(struct fnet_flow *flow, const struct bpf_fib_lookup *route, int result, __u64 now)

@@ -65,6 +65,12 @@ FNET_INLINE int address_none(const struct fnet_addr *a)
     return (a->quads[0] | a->quads[1]) == 0;
 }
 
+/* fe80::/10 */
+FNET_INLINE int address_link_local(const struct fnet_addr *a)
+{
+    return (a->words[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
 /* Frames start at an even address at best; the architectures that BPF's JIT serves here load words from there. */
 FNET_INLINE __u32 load32(const void *p)
 {

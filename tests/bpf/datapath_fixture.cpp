@@ -272,7 +272,7 @@ int DatapathTest::run_maintenance(const char* program) {
 }
 
 void DatapathTest::attach(const char* program, const std::string& device) {
-    const bool egress = std::strcmp(program, "tc_deliver") == 0;
+    const bool egress = std::strcmp(program, "tc_gateway_out") == 0;
     UniqueFd link{
         bpf_link_create(program_fd(program), static_cast<int>(lab().ifindex(device)), egress ? kTcxEgress : kTcxIngress, nullptr)};
     require(static_cast<bool>(link), std::string{"attach "} + program + " by tcx (Linux 6.6)");

@@ -77,15 +77,17 @@ protected:
     Outcome at_uplink(const Packet& packet) { return run("tc_uplink", packet.bytes(), lab().ifindex("up0")); }
     Outcome at_container(const Packet& packet) { return at_container(container_, packet); }
     Outcome at_container(const Container& sender, const Packet& packet) { return run("tc_container", packet.bytes(), sender.ifindex); }
-    /// What the kernel is about to deliver to @p to, after it came in by @p from_ifindex (0: the host's own).
-    Outcome at_delivery(const Container& to, std::uint32_t from_ifindex, const Packet& packet) {
-        return run("tc_deliver", packet.bytes(), to.ifindex, from_ifindex);
+    /// What the kernel is about to send into the network of @p to, after it came in by @p from_ifindex (0: the host's own).
+    Outcome at_gateway_out(const Container& to, std::uint32_t from_ifindex, const Packet& packet) {
+        return run("tc_gateway_out", packet.bytes(), to.bridge, from_ifindex);
     }
+    /// What the bridge of @p from hands up to the host.
+    Outcome at_gateway_in(const Container& from, const Packet& packet) { return run("tc_gateway_in", packet.bytes(), from.bridge); }
     Outcome run(const char* program, const Bytes& frame, std::uint32_t ifindex, std::uint32_t ingress_ifindex = 0);
     /// Without the verdicts, which cost more than the run: for thousands of packets. False: the kernel refused the frame.
     bool run_quickly(const char* program, const Bytes& frame, std::uint32_t ifindex, Outcome& outcome);
     int run_maintenance(const char* program);
-    /// By a link that lives as long as the test, or until detach(). Ingress, but for tc_deliver.
+    /// By a link that lives as long as the test, or until detach(). Ingress, but for tc_gateway_out.
     void attach(const char* program, const std::string& device);
     void detach(const char* program, const std::string& device);
     void attach_to_cgroup(const char* program, int cgroup_fd, int attach_type);

@@ -119,6 +119,15 @@ TEST_P(Hairpin, ReachesItselfAsTheGateway) {
                 Redirects(into_container / ip(v().host(), v().container(), 63) / v().l4(8080, 20000, kSynAck)));
 }
 
+TEST_P(Hairpin, AddressWithoutARouteIsNotTheHosts) {
+    publish({.protocol = v().protocol, .address = v().any()}, container());
+    lab().ip(v().v4() ? "route del default via 192.0.2.1 dev up0\n" : "route del ::/0 via 2001:db8:2::1 dev up0\n");
+    EXPECT_THAT(at_container(neighbour(), from_neighbour / ip(v().neighbour(), v().client()) / v().l4(20000, 8080)),
+                GoesToTheKernel(FNET_TO_HOST));
+    EXPECT_THAT(at_container(neighbour(), from_neighbour / ip(v().neighbour(), v().host()) / v().l4(20000, 8080)),
+                Redirects(into_container / ip(v().neighbour(), v().container(), 63) / v().l4(20000, 80)));
+}
+
 TEST_P(Hairpin, WorksFromAnotherNetworkAndOnEveryAddressOfTheHost) {
     publish({.protocol = v().protocol, .address = v().any()}, container());
     EXPECT_THAT(at_container(stranger(), from_stranger / ip(v().stranger(), v().host()) / v().l4(20000, 8080)),

@@ -114,24 +114,19 @@ NetLab::NetLab() : origin_{current_netns()}, far_{fresh_netns()} {
     };
     forward("br1");
     forward("br2");
-    // The rules: see address_is_local() in bpf/lib/exit.h.
     ip_batch(
         "addr add 192.0.2.2/24 dev up0\naddr add 192.0.2.3/24 dev up0\naddr add 203.0.113.1/24 dev side0\n"
         "addr add 10.10.0.1/24 dev br1\naddr add 10.20.0.1/24 dev br2\n"
         "neigh add 192.0.2.1 lladdr " +
         router_mac.to_string() +
         " dev up0 nud permanent\n"
-        "route add default via 192.0.2.1 dev up0\nroute add unreachable 100.64.0.1/32\n"
-        "rule add iif br1 from 10.10.0.0/24 priority 1000 prohibit\nrule add iif br2 from 10.20.0.0/24 priority 1000 prohibit\n");
+        "route add default via 192.0.2.1 dev up0\nroute add unreachable 100.64.0.1/32\n");
     ip_batch(
         "addr add 2001:db8:2::2/64 dev up0 nodad\naddr add fd00:10::1/64 dev br1 nodad\naddr add fd00:20::1/64 dev br2 nodad\n"
         "neigh add 2001:db8:2::1 lladdr " +
             router_mac.to_string() +
             " dev up0 nud permanent\n"
-            "route add default via 2001:db8:2::1 dev up0\n"
-            // Not `prohibit` in the rule: for IPv6 bpf_fib_lookup then says NOT_FWDED, as it does for a local address.
-            "route add prohibit default table 1000\n"
-            "rule add iif br1 from fd00:10::/64 priority 1000 lookup 1000\nrule add iif br2 from fd00:20::/64 priority 1000 lookup 1000\n",
+            "route add default via 2001:db8:2::1 dev up0\n",
         true);
 }
 

@@ -32,8 +32,8 @@ protected:
 
 /// Bytes of stack of the deepest chain of calls from the function that begins at @p start, each rounded up as Linux
 /// before 6.8 does (check_max_stack_depth in kernel/bpf/verifier.c). Callbacks of bpf_loop() count as calls.
-unsigned deepest_chain(const bpf_insn* code, const std::vector<std::size_t>& starts, const std::vector<unsigned>& depths, std::size_t function,
-                       std::size_t code_size) {
+unsigned deepest_chain(const bpf_insn* code, const std::vector<std::size_t>& starts, const std::vector<unsigned>& depths,
+                       std::size_t function, std::size_t code_size) {
     const std::size_t end = function + 1 < starts.size() ? starts[function + 1] : code_size;
     unsigned below = 0;
     for (std::size_t i = starts[function]; i < end; ++i) {
@@ -69,7 +69,8 @@ TEST_F(Programs, EveryChainOfCallsFitsTheStackAsLinux61CountsIt) {
 
 TEST_F(Programs, NamesAreNoLongerThanTheKernelKeeps) {
     bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, skeleton()->obj) EXPECT_LT(std::string{bpf_program__name(program)}.size(), std::size_t{BPF_OBJ_NAME_LEN});
+    bpf_object__for_each_program(program, skeleton()->obj)
+        EXPECT_LT(std::string{bpf_program__name(program)}.size(), std::size_t{BPF_OBJ_NAME_LEN});
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, skeleton()->obj) {
         if (!bpf_map__is_internal(map)) {

@@ -29,7 +29,6 @@ public:
         remove_links("network", bridges_);
         unload();
         // Last of the network: as long as a bridge is there, so is the rule that keeps its packets off the routes.
-        remove_rules();
         remove_files();
         if (!failures_.empty()) return failed("clean up: " + failures_, "the rest is gone; put this right and run `fastnet cleanup` again");
         return std::move(view_);
@@ -95,23 +94,6 @@ private:
         if (published_.empty()) return;
         const auto current = read_reserved_ports();
         if (current && current->without(published_) != *current) note(write_reserved_ports(current->without(published_)));
-    }
-
-    void remove_rules() {
-        std::size_t count = 0;
-        for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-            const auto rules = rules_of(netlink_, family);
-            if (!rules) {
-                note(rules.error());
-                continue;
-            }
-            for (const Rule& rule : *rules) {
-                if (rule.protocol != kFastnetRouteProtocol || network_id_of_bridge_ifname(rule.input_device) == 0) continue;
-                note(unless_missing(netlink_.delete_rule(rule)));
-                ++count;
-            }
-        }
-        removed(count, "routing rule");
     }
 
     /// Pins of any version of fastnet.

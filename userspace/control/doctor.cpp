@@ -186,7 +186,6 @@ private:
         if (!is_prepared()) return;
         const auto networks = store_->networks();
         if (!networks) return;
-        const auto rules = netlink.rules(Family::kIpv4);
         for (const Network& network : *networks) {
             const std::string name = "network " + network.name;
             const auto link = netlink.link(network.bridge);
@@ -199,16 +198,10 @@ private:
                 fail(name, "forwarding is off at " + network.bridge, kPrepareFix);
                 continue;
             }
-            bool guarded = true;
-            for (const Rule& wanted : rules_wanted(network)) {
-                if (wanted.family != Family::kIpv4 || !rules) continue;
-                guarded =
-                    guarded && std::any_of(rules->begin(), rules->end(), [&](const Rule& rule) {
-                        return rule.priority == wanted.priority && rule.from == wanted.from && rule.input_device == wanted.input_device;
-                    });
-            }
-            if (!guarded) {
-                fail(name, "the routing rule that keeps its packets off the host's routes is gone", kPrepareFix);
+            const auto gates = std::count_if(hooks_.begin(), hooks_.end(),
+                                             [&](const AttachedHook& hook) { return hook.ifindex == static_cast<int>(link->index); });
+            if (gates < 2) {
+                fail(name, "the programs at bridge " + network.bridge + " are gone: nothing keeps the host's routes apart from it", kPrepareFix);
             } else if (mtu_ != 0 && link->mtu > mtu_) {
                 warn(name,
                      "MTU " + std::to_string(link->mtu) + " is larger than the uplink's " + std::to_string(mtu_) +

@@ -122,8 +122,6 @@ Status put_endpoint(Node& node, const Endpoint& endpoint, const Network& network
 struct Apply {
     Node& node;
 
-    Status operator()(const AddRule& step) const { return unless_exists(node.netlink().add_rule(step.rule)); }
-    Status operator()(const DropRule& step) const { return unless_missing(node.netlink().delete_rule(step.rule)); }
     Status operator()(const MakeBridge& step) const { return make_bridge(node.netlink(), step.wanted); }
     Status operator()(const RemoveLink& step) const {
         const auto link = node.netlink().link(step.name);
@@ -150,6 +148,10 @@ struct Apply {
     Status operator()(const AttachUplink& step) const {
         const LinkInfo link = TRY(node.netlink().link(step.link));
         return node.datapath().attach_uplink(static_cast<int>(link.index));
+    }
+    Status operator()(const AttachBridge& step) const {
+        const LinkInfo link = TRY(node.netlink().link(step.link));
+        return node.datapath().attach_bridge(static_cast<int>(link.index));
     }
     Status operator()(const DetachHooks& step) const { return node.datapath().detach_device(static_cast<int>(step.ifindex)); }
     Status operator()(const InstallEndpoint& step) const {
@@ -252,12 +254,6 @@ Result<ReservedPorts> shared_with_others(Store& store, const std::vector<Publish
 
 }  // namespace
 
-Result<std::vector<Rule>> rules_of(Netlink& netlink, Family family) {
-    auto rules = netlink.rules(family);
-    if (!rules && (rules.error().sys_errno == EAFNOSUPPORT || rules.error().sys_errno == EOPNOTSUPP)) return std::vector<Rule>{};
-    return rules;
-}
-
 Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
     ActualState actual;
     const std::vector<LinkAddress> addresses = TRY(netlink.addresses());
@@ -265,13 +261,6 @@ Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
         actual.links.emplace(link.name, ActualLink{link.index, link.master, link.up});
         if (network_id_of_bridge_ifname(link.name) != 0 && link.kind == "bridge")
             actual.bridges.emplace(link.name, read_bridge(link, addresses));
-    }
-    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-        for (Rule rule : TRY(rules_of(netlink, family))) {
-            if (rule.protocol != kFastnetRouteProtocol || rule.action != RuleAction::kProhibit) continue;
-            rule.table = 0;  // means nothing for this action
-            actual.rules.push_back(std::move(rule));
-        }
     }
     CHECK_OK(datapath.devices().for_each([&](const auto& key, const auto& value) { actual.devices.emplace(key, value); }));
     CHECK_OK(datapath.subnets().for_each([&](const auto& key, const auto& value) { actual.subnets.emplace(subnet_from(key), value); }));

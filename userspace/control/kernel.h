@@ -33,8 +33,6 @@ private:
 /// Link group of host-side veths, so that cleanup can remove a thousand of them at once.
 constexpr std::uint32_t kVethGroup = 0x666e;
 
-/// Empty also on a kernel without that family.
-Result<std::vector<Rule>> rules_of(Netlink& netlink, Family family);
 Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath);
 /// Carries out @p plan, all of it even if a step fails; reports what failed.
 Status apply_plan(Node& node, const Plan& plan);

@@ -274,21 +274,14 @@ Status Node::survive_reboot() {
 
 Result<bool> Node::cheap_checks_pass() {
     const std::vector<Network> networks = TRY(store_.networks());
-    std::vector<Rule> rules = TRY(netlink_.rules(Family::kIpv4));
-    const bool any_ipv6 =
-        std::any_of(networks.begin(), networks.end(), [](const Network& network) { return network.subnet(Family::kIpv6).has_value(); });
-    if (any_ipv6)
-        for (Rule& rule : TRY(netlink_.rules(Family::kIpv6))) rules.push_back(std::move(rule));
-    for (Rule& rule : rules) rule.table = 0;
     for (const Network& network : networks) {
         if (network.driver != NetworkDriver::kBridge) continue;
         const auto link = netlink_.link(network.bridge);
         if (!link || !link->up) return false;
-        for (const Rule& rule : rules_wanted(network))
-            if (std::find(rules.begin(), rules.end(), rule) == rules.end()) return false;
         if (network.subnet(Family::kIpv4) && read_sysctl("ipv4/conf/" + network.bridge + "/forwarding").value_or("0") != "1") return false;
         const auto device = TRY(datapath_->devices().get(link->index));
         if (!device || device->kind != FNET_DEVICE_BRIDGE) return false;
+        CHECK_OK(datapath_->attach_bridge(static_cast<int>(link->index)));
     }
     for (const Uplink& uplink : uplinks_) {
         const auto link = netlink_.link(uplink.name);

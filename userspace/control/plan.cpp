@@ -8,7 +8,8 @@ namespace fastnet {
 namespace {
 
 constexpr unsigned kUplinkHooks = 1;
-constexpr unsigned kEndpointHooks = 2;
+constexpr unsigned kBridgeHooks = 2;
+constexpr unsigned kEndpointHooks = 1;
 
 class Differ {
 public:
@@ -18,7 +19,6 @@ public:
         collect();
         drop_services();
         drop_endpoints();
-        add_rules();
         make_bridges();
         put_devices_and_subnets();
         install_endpoints();
@@ -62,10 +62,8 @@ private:
             if (endpoint == endpoints_.end()) continue;
             for (const fnet_service_key& key : service_keys(port)) services_.emplace(key, service_value(port, *endpoint->second));
         }
-        for (const Network& network : desired_.networks) {
+        for (const Network& network : desired_.networks)
             for (const IpPrefix& subnet : network.subnets) subnets_.emplace(subnet, network.id);
-            for (const Rule& rule : rules_wanted(network)) rules_.push_back(rule);
-        }
     }
 
     void drop_services() {
@@ -82,11 +80,6 @@ private:
         }
     }
 
-    void add_rules() {
-        for (const Rule& rule : rules_)
-            if (std::find(actual_.rules.begin(), actual_.rules.end(), rule) == actual_.rules.end()) add(AddRule{rule});
-    }
-
     void make_bridges() {
         for (const Network& network : desired_.networks) {
             const BridgeState wanted = bridge_wanted(network, desired_.default_mtu);
@@ -101,7 +94,11 @@ private:
             const auto present = actual_.devices.find(index);
             if (index == 0 || present == actual_.devices.end() || !same_bytes(present->second, device)) add(PutDevice{link, device});
         };
-        for (const Network& network : desired_.networks) put_device(network.bridge, {FNET_DEVICE_BRIDGE, network.id});
+        // A bridge that has no programs yet has no endpoints either: they come after this.
+        for (const Network& network : desired_.networks) {
+            put_device(network.bridge, {FNET_DEVICE_BRIDGE, network.id});
+            if (hooks_of(index_of(network.bridge)) < kBridgeHooks) add(AttachBridge{network.bridge});
+        }
         for (const auto& [subnet, id] : subnets_) {
             const auto present = actual_.subnets.find(subnet);
             if (present == actual_.subnets.end() || present->second != id) add(PutSubnet{subnet, id});
@@ -160,9 +157,6 @@ private:
         for (const auto& [subnet, id] : actual_.subnets)
             if (!subnets_.contains(subnet)) add(DropSubnet{subnet});
         drop_links();
-        // Last: as long as a bridge is there, so is the rule that keeps its packets off the routes.
-        for (const Rule& rule : actual_.rules)
-            if (std::find(rules_.begin(), rules_.end(), rule) == rules_.end()) add(DropRule{rule});
     }
 
     void drop_links() {
@@ -184,17 +178,9 @@ private:
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses_;
     std::map<fnet_service_key, fnet_service, AbiLess<fnet_service_key>> services_;
     std::map<IpPrefix, std::uint32_t> subnets_;
-    std::vector<Rule> rules_;
 };
 
-std::string text_of(const Rule& rule) {
-    return "rule " + std::to_string(rule.priority) + " iif " + rule.input_device + " from " + (rule.from ? rule.from->to_string() : "all") +
-           " prohibit";
-}
-
 struct Describe {
-    std::string operator()(const AddRule& step) const { return "add " + text_of(step.rule); }
-    std::string operator()(const DropRule& step) const { return "remove " + text_of(step.rule); }
     std::string operator()(const MakeBridge& step) const { return "set up bridge " + step.wanted.name; }
     std::string operator()(const RemoveLink& step) const { return "remove link " + step.name; }
     std::string operator()(const PutDevice& step) const { return "register device " + step.link; }
@@ -202,6 +188,7 @@ struct Describe {
     std::string operator()(const PutSubnet& step) const { return "register subnet " + step.subnet.to_string(); }
     std::string operator()(const DropSubnet& step) const { return "forget subnet " + step.subnet.to_string(); }
     std::string operator()(const AttachUplink& step) const { return "attach to uplink " + step.link; }
+    std::string operator()(const AttachBridge& step) const { return "attach to bridge " + step.link; }
     std::string operator()(const DetachHooks& step) const { return "detach from device with index " + std::to_string(step.ifindex); }
     std::string operator()(const InstallEndpoint& step) const { return "install endpoint '" + step.endpoint.name + "'"; }
     std::string operator()(const DropEndpoint& step) const {
@@ -231,20 +218,6 @@ BridgeState bridge_wanted(const Network& network, std::uint32_t default_mtu) {
     wanted.forwards4 = network.subnet(Family::kIpv4).has_value();
     wanted.forwards6 = wanted.ipv6 = network.subnet(Family::kIpv6).has_value();
     return wanted;
-}
-
-std::vector<Rule> rules_wanted(const Network& network) {
-    std::vector<Rule> rules;
-    for (const IpPrefix& subnet : network.subnets) {
-        Rule rule;
-        rule.family = subnet.family();
-        rule.priority = kRulePriority;
-        rule.from = subnet;
-        rule.input_device = network.bridge;
-        rule.action = RuleAction::kProhibit;
-        rules.push_back(rule);
-    }
-    return rules;
 }
 
 Plan diff(const DesiredState& desired, const ActualState& actual) {

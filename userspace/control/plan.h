@@ -20,8 +20,6 @@
 
 namespace fastnet {
 
-constexpr std::uint32_t kRulePriority = 1000;
-
 struct BridgeState {
     std::string name{};
     std::uint32_t mtu = 1500;
@@ -51,22 +49,15 @@ struct ActualLink {
 struct ActualState {
     std::map<std::string, ActualLink> links{};  ///< of the node's namespace, by name
     std::map<std::string, BridgeState> bridges{};
-    std::vector<Rule> rules{};  ///< fastnet's
     std::map<std::uint32_t, fnet_device> devices{};
     std::map<IpPrefix, std::uint32_t> subnets{};
     std::map<std::uint32_t, fnet_endpoint> endpoints{};
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses{};
     std::map<fnet_service_key, fnet_service, AbiLess<fnet_service_key>> services{};
-    std::map<std::uint32_t, unsigned> hooks{};  ///< programs of ours by ifindex: one on an uplink, two on an endpoint's veth
+    std::map<std::uint32_t, unsigned> hooks{};  ///< programs of ours by ifindex: one on an uplink or an endpoint's veth, two on a bridge
 };
 
 // --- steps --------------------------------------------------------------------------------------------------------
-struct AddRule {
-    Rule rule;
-};
-struct DropRule {
-    Rule rule;
-};
 /// Makes the bridge, or corrects what differs.
 struct MakeBridge {
     BridgeState wanted;
@@ -89,6 +80,9 @@ struct DropSubnet {
     IpPrefix subnet;
 };
 struct AttachUplink {
+    std::string link;
+};
+struct AttachBridge {
     std::string link;
 };
 struct DetachHooks {
@@ -118,7 +112,7 @@ struct DropService {
     std::uint32_t service_id;
 };
 
-using Step = std::variant<AddRule, DropRule, MakeBridge, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink,
+using Step = std::variant<MakeBridge, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink, AttachBridge,
                           DetachHooks, InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutService, DropService>;
 using Plan = std::vector<Step>;
 
@@ -130,6 +124,5 @@ Plan diff(const DesiredState& desired, const ActualState& actual);
 
 /// Parts of diff() that are useful alone.
 BridgeState bridge_wanted(const Network& network, std::uint32_t default_mtu);
-std::vector<Rule> rules_wanted(const Network& network);
 
 }  // namespace fastnet

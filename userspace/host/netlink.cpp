@@ -1,6 +1,5 @@
 #include "userspace/host/netlink.h"
 
-#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
@@ -21,7 +20,6 @@ namespace {
 
 using LinkAttributes = Attributes<IFLA_PROTO_DOWN_REASON>;
 using RouteAttributes = Attributes<RTA_NH_ID>;
-using RuleAttributes = Attributes<FRA_DPORT_RANGE>;
 
 template <typename Header>
 const Header& header_of(const nlmsghdr& message) {
@@ -194,28 +192,6 @@ void parse_route(const nlmsghdr& message, std::vector<Route>& routes) {
         routes.push_back(route);
         next += MNL_ALIGN(hop.rtnh_len);
     }
-}
-
-// Rules -------------------------------------------------------------------------------------------------------------
-
-std::optional<Rule> parse_rule(const nlmsghdr& message) {
-    const auto& header = header_of<fib_rule_hdr>(message);
-    const auto family = family_of(header.family);
-    const bool known = header.action == FR_ACT_TO_TBL || (header.action >= FR_ACT_BLACKHOLE && header.action <= FR_ACT_PROHIBIT);
-    if (!family || !known) return std::nullopt;
-    const RuleAttributes attributes{message, sizeof(header)};
-    Rule rule;
-    rule.family = *family;
-    rule.priority = attributes.value<std::uint32_t>(FRA_PRIORITY);
-    if (const auto from = address_in(attributes.get(FRA_SRC), *family)) rule.from = IpPrefix{*from, header.src_len};
-    if (const auto to = address_in(attributes.get(FRA_DST), *family)) rule.to = IpPrefix{*to, header.dst_len};
-    rule.input_device = attributes.text(FRA_IIFNAME);
-    rule.output_device = attributes.text(FRA_OIFNAME);
-    rule.action = static_cast<RuleAction>(header.action);
-    rule.table = attributes.value<std::uint32_t>(FRA_TABLE, header.table);
-    rule.mark = attributes.value<std::uint32_t>(FRA_FWMARK);
-    rule.protocol = attributes.value<std::uint8_t>(FRA_PROTOCOL);
-    return rule;
 }
 
 // Neighbours --------------------------------------------------------------------------------------------------------
@@ -664,58 +640,6 @@ Result<RouteAnswer> Netlink::route_get(const RouteQuery& query) {
     }
     if (!answer) return failed("route to " + query.destination.to_string() + ": the kernel gave no answer");
     return *answer;
-}
-
-// Policy rules ------------------------------------------------------------------------------------------------------
-
-Status Netlink::change_rule(std::uint16_t type, std::uint16_t flags, const Rule& rule, std::string_view verb) {
-    NetlinkRequest request{type, flags};
-    auto& header = request.add_header<fib_rule_hdr>();
-    header.family = address_family(rule.family);
-    header.action = static_cast<std::uint8_t>(rule.action);
-    header.table = rule.table < 256 ? static_cast<std::uint8_t>(rule.table) : std::uint8_t{RT_TABLE_UNSPEC};
-    request.put_u32(FRA_PRIORITY, rule.priority);
-    if (rule.from && rule.from->length() != 0) {
-        header.src_len = rule.from->length();
-        request.put_address(FRA_SRC, rule.from->address());
-    }
-    if (rule.to && rule.to->length() != 0) {
-        header.dst_len = rule.to->length();
-        request.put_address(FRA_DST, rule.to->address());
-    }
-    for (const auto& [attribute, device] : {std::pair{FRA_IIFNAME, &rule.input_device}, std::pair{FRA_OIFNAME, &rule.output_device}}) {
-        if (device->empty()) continue;
-        CHECK_OK(check_interface_name(*device));
-        request.put_string(static_cast<std::uint16_t>(attribute), *device);
-    }
-    if (rule.mark != 0) {
-        request.put_u32(FRA_FWMARK, rule.mark);
-        request.put_u32(FRA_FWMASK, 0xffffffffU);
-    }
-    if (rule.action == RuleAction::kLookup) request.put_u32(FRA_TABLE, rule.table);
-    request.put_u8(FRA_PROTOCOL, rule.protocol);
-    return socket_.transact(request, std::string{verb} + " routing rule " + std::to_string(rule.priority));
-}
-
-Status Netlink::add_rule(const Rule& rule) {
-    return change_rule(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule, "add");
-}
-Status Netlink::delete_rule(const Rule& rule) {
-    return change_rule(RTM_DELRULE, 0, rule, "delete");
-}
-
-Result<std::vector<Rule>> Netlink::rules(Family family) {
-    NetlinkRequest request{RTM_GETRULE, NLM_F_DUMP};
-    request.add_header<fib_rule_hdr>().family = address_family(family);
-    std::vector<Rule> result;
-    CHECK_OK(socket_.dump(
-        request, "list routing rules", [&] { result.clear(); },
-        [&](const nlmsghdr& message) {
-            if (message.nlmsg_type != RTM_NEWRULE) return ok();
-            if (auto rule = parse_rule(message); rule && rule->family == family) result.push_back(*std::move(rule));
-            return ok();
-        }));
-    return result;
 }
 
 // Neighbours and the bridge's forwarding table ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// Links, addresses, routes, rules and neighbours of one network namespace, through one rtnetlink socket.
+// Links, addresses, routes and neighbours of one network namespace, through one rtnetlink socket.
 // Knows no networks and no endpoints, only what the kernel calls things. Not thread safe: one object per thread.
 //
 // Errors of every call: ErrorKind::kConflict when the object exists (sys_errno EEXIST), kNotFound when it, or a link
@@ -23,7 +23,7 @@ namespace fastnet {
 /// Interface index as the kernel counts it, per namespace, from 1; 0 is "none".
 using IfIndex = std::uint32_t;
 
-/// Marks fastnet's own routes and rules (rtm_protocol, FRA_PROTOCOL); the kernel does not interpret it.
+/// Marks fastnet's own routes (rtm_protocol); the kernel does not interpret it.
 inline constexpr std::uint8_t kFastnetRouteProtocol = 102;
 inline constexpr std::uint32_t kMainTable = 254;
 
@@ -153,24 +153,6 @@ struct RouteAnswer {
     RouteType type = RouteType::kUnicast;
 };
 
-enum class RuleAction : std::uint8_t { kLookup = 1, kBlackhole = 6, kUnreachable = 7, kProhibit = 8 };
-
-/// A policy routing rule; of the selectors only those that fastnet uses.
-struct Rule {
-    Family family = Family::kIpv4;
-    std::uint32_t priority = 0;
-    std::optional<IpPrefix> from = std::nullopt;  ///< unset = all
-    std::optional<IpPrefix> to = std::nullopt;
-    std::string input_device{};   ///< iif, empty = any
-    std::string output_device{};  ///< oif (locally bound sockets), empty = any
-    RuleAction action = RuleAction::kLookup;
-    std::uint32_t table = 0;  ///< for kLookup
-    std::uint32_t mark = 0;   ///< with mask 0xffffffff; 0 = any
-    std::uint8_t protocol = kFastnetRouteProtocol;
-
-    friend bool operator==(const Rule&, const Rule&) = default;
-};
-
 struct Neighbour {
     IfIndex link = 0;
     IpAddress address{};
@@ -228,11 +210,6 @@ public:
     /// What the kernel would do with a packet. "No route" is kNotFound (ENETUNREACH, EHOSTUNREACH).
     Result<RouteAnswer> route_get(const RouteQuery& query);
 
-    // Policy rules.
-    Status add_rule(const Rule& rule);
-    Status delete_rule(const Rule& rule);
-    Result<std::vector<Rule>> rules(Family family);
-
     // Neighbours and the bridge's forwarding table.
     /// Permanent; replaces whatever is known of that address.
     Status set_neighbour(IfIndex link, const IpAddress& address, const MacAddress& mac);
@@ -249,7 +226,6 @@ private:
     Status set_link_local(IfIndex index, bool automatic);
     Result<std::vector<Route>> routes_of(Family family, std::uint32_t table);
     Status change_route(std::uint16_t type, std::uint16_t flags, const Route& route, std::string_view verb);
-    Status change_rule(std::uint16_t type, std::uint16_t flags, const Rule& rule, std::string_view verb);
 
     NetlinkSocket socket_;
 };

@@ -28,13 +28,12 @@ TEST(Plan, HealthyNodeNeedsNothing) {
     EXPECT_THAT(steps(desired_node(), actual_node()), IsEmpty());
 }
 
-TEST(Plan, EmptyKernelIsBuiltFromTheRuleUpwards) {
+TEST(Plan, EmptyKernelIsBuiltFromTheBridgeUpwards) {
     ActualState actual;
     actual.links = {{"eth0", {kUplinkIndex, 0, true}}, {"fnv-3", {kWebIndex, 0, false}}};
     EXPECT_THAT(
         steps(desired_node(), actual),
-        ElementsAre("add rule 1000 iif fn-1-default from 172.30.0.0/16 prohibit", "set up bridge fn-1-default",
-                    "register device fn-1-default", "register subnet 172.30.0.0/16", "register device eth0", "attach to uplink eth0",
+        ElementsAre("set up bridge fn-1-default", "register device fn-1-default", "attach to bridge fn-1-default", "register subnet 172.30.0.0/16", "register device eth0", "attach to uplink eth0",
                     "install endpoint 'web'", "register address 172.30.0.2", "publish 0.0.0.0:2000->80/tcp"));
 }
 
@@ -58,7 +57,8 @@ TEST(Plan, EachMissingPieceIsPutBackAlone) {
         void (*break_it)(ActualState&);
         std::string step;
     } cases[] = {
-        {"rule", [](ActualState& s) { s.rules.clear(); }, "add rule 1000 iif fn-1-default from 172.30.0.0/16 prohibit"},
+        {"both gates", [](ActualState& s) { s.hooks.erase(kBridgeIndex); }, "attach to bridge fn-1-default"},
+        {"one of two gates", [](ActualState& s) { s.hooks.at(kBridgeIndex) = 1; }, "attach to bridge fn-1-default"},
         {"bridge is down", [](ActualState& s) { s.bridges.at("fn-1-default").up = false; }, "set up bridge fn-1-default"},
         {"forwarding", [](ActualState& s) { s.bridges.at("fn-1-default").forwards4 = false; }, "set up bridge fn-1-default"},
         {"gateway", [](ActualState& s) { s.bridges.at("fn-1-default").addresses.clear(); }, "set up bridge fn-1-default"},
@@ -68,7 +68,7 @@ TEST(Plan, EachMissingPieceIsPutBackAlone) {
         {"uplink hook", [](ActualState& s) { s.hooks.erase(kUplinkIndex); }, "attach to uplink eth0"},
         {"subnet", [](ActualState& s) { s.subnets.clear(); }, "register subnet 172.30.0.0/16"},
         {"endpoint entry", [](ActualState& s) { s.endpoints.clear(); }, "install endpoint 'web'"},
-        {"one of two hooks", [](ActualState& s) { s.hooks.at(kWebIndex) = 1; }, "install endpoint 'web'"},
+        {"endpoint hook", [](ActualState& s) { s.hooks.erase(kWebIndex); }, "install endpoint 'web'"},
         {"bridge port", [](ActualState& s) { s.links.at("fnv-3").master = 0; }, "install endpoint 'web'"},
         {"veth is down", [](ActualState& s) { s.links.at("fnv-3").up = false; }, "install endpoint 'web'"},
         {"address", [](ActualState& s) { s.addresses.clear(); }, "register address 172.30.0.2"},
@@ -82,14 +82,13 @@ TEST(Plan, EachMissingPieceIsPutBackAlone) {
     }
 }
 
-TEST(Plan, WhatNobodyWantsIsRemovedRuleLast) {
+TEST(Plan, WhatNobodyWantsIsRemovedBridgeLast) {
     DesiredState nothing;
     const auto lines = steps(nothing, actual_node());
     EXPECT_EQ(lines.front(), "withdraw host ports 2000-2000");
     EXPECT_LT(position(lines, "forget address"), position(lines, "remove link fn-1-default"));
     EXPECT_LT(position(lines, "forget endpoint"), position(lines, "detach from device with index 7"));
-    EXPECT_LT(position(lines, "remove link fnv-3"), position(lines, "remove rule"));
-    EXPECT_EQ(lines.back(), "remove rule 1000 iif fn-1-default from 172.30.0.0/16 prohibit");
+    EXPECT_EQ(lines.back(), "remove link fn-1-default");
     EXPECT_EQ(lines.size(), 11U) << ::testing::PrintToString(lines);
 }
 
@@ -129,15 +128,14 @@ TEST(Plan, UplinkThatIsNotWantedAnyMoreIsDetached) {
     EXPECT_THAT(steps(desired, actual_node()), ElementsAre("forget device with index 2", "detach from device with index 2"));
 }
 
-TEST(Plan, NetworkOfBothFamiliesHasARuleAndASubnetForEach) {
+TEST(Plan, NetworkOfBothFamiliesHasASubnetForEach) {
     DesiredState desired = desired_node();
     desired.networks[0].subnets.push_back(prefix("fd00::/64"));
     desired.networks[0].gateways.push_back(ip("fd00::1"));
     const auto lines = steps(desired, actual_node());
-    EXPECT_EQ(lines[0], "add rule 1000 iif fn-1-default from fd00::/64 prohibit");
-    EXPECT_EQ(lines[1], "set up bridge fn-1-default");
-    EXPECT_EQ(lines[2], "register subnet fd00::/64");
-    EXPECT_EQ(lines[3], "install endpoint 'web'") << "its entry learns the gateway";
+    EXPECT_EQ(lines[0], "set up bridge fn-1-default");
+    EXPECT_EQ(lines[1], "register subnet fd00::/64");
+    EXPECT_EQ(lines[2], "install endpoint 'web'") << "its entry learns the gateway";
 }
 
 TEST(Plan, MtuOfTheNetworkWinsOverTheUplinks) {

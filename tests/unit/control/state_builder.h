@@ -66,13 +66,12 @@ inline ActualState actual_node() {
     actual.links = {
         {"eth0", {kUplinkIndex, 0, true}}, {"fn-1-default", {kBridgeIndex, 0, true}}, {"fnv-3", {kWebIndex, kBridgeIndex, true}}};
     actual.bridges = {{"fn-1-default", bridge_wanted(default_network(), 1500)}};
-    actual.rules = rules_wanted(default_network());
     actual.devices = {{kUplinkIndex, {FNET_DEVICE_UPLINK, 0}}, {kBridgeIndex, {FNET_DEVICE_BRIDGE, 1}}};
     actual.subnets = {{prefix("172.30.0.0/16"), 1}};
     actual.endpoints = {{kWebIndex, endpoint_value(web(), default_network(), kBridgeIndex)}};
     actual.addresses = {{address_key(ip("172.30.0.2"), 1), address_value(kWebIndex, web().mac)}};
     for (const fnet_service_key& key : service_keys(web_port())) actual.services.emplace(key, service_value(web_port(), web()));
-    actual.hooks = {{kUplinkIndex, 1}, {kWebIndex, 2}};
+    actual.hooks = {{kUplinkIndex, 1}, {kBridgeIndex, 2}, {kWebIndex, 1}};
     return actual;
 }
 

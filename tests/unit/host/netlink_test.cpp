@@ -400,37 +400,6 @@ TEST_F(NetlinkTest, RouteGetAnswersAsTheKernelWouldSend) {
     EXPECT_EQ(nowhere.error().sys_errno, ENETUNREACH);
 }
 
-TEST_F(NetlinkTest, RulesAreAddedListedAndDeleted) {
-    const Rule prohibit{
-        .family = Family::kIpv4, .priority = 1000, .from = prefix("172.30.0.0/16"), .input_device = "br0", .action = RuleAction::kProhibit};
-    const Rule lookup{.family = Family::kIpv6,
-                      .priority = 1001,
-                      .from = prefix("fd00::/8"),
-                      .to = prefix("2001:db8::/32"),
-                      .action = RuleAction::kLookup,
-                      .table = 1234,
-                      .mark = 5};
-    const std::size_t before = netlink().rules(Family::kIpv4)->size();
-    for (const Rule& rule : {prohibit, lookup}) {
-        ASSERT_OK(netlink().add_rule(rule));
-        EXPECT_EQ(netlink().add_rule(rule).error().sys_errno, EEXIST);
-        EXPECT_THAT(netlink().rules(rule.family).value(), Contains(rule));
-        ASSERT_OK(netlink().delete_rule(rule));
-        EXPECT_EQ(netlink().delete_rule(rule).error().kind, ErrorKind::kNotFound);
-    }
-    EXPECT_EQ(netlink().rules(Family::kIpv4)->size(), before);
-}
-
-TEST_F(NetlinkTest, ProhibitRuleIsSeenByRouteGet) {
-    const IfIndex uplink = make_uplink();
-    ASSERT_OK(netlink().add_default_route(ip("192.0.2.254"), uplink));
-    ASSERT_OK(
-        netlink().add_rule({.family = Family::kIpv4, .priority = 1000, .to = prefix("203.0.113.0/24"), .action = RuleAction::kProhibit}));
-    const auto answer = netlink().route_get({.destination = ip("203.0.113.9")});
-    ASSERT_TRUE(answer.has_value()) << answer.error().message;
-    EXPECT_EQ(answer->type, RouteType::kProhibit);
-}
-
 TEST_F(NetlinkTest, NeighboursAreSetReadAndDeleted) {
     const IfIndex uplink = make_uplink();
     for (const char* text : {"192.0.2.9", "2001:db8::9"}) {
