@@ -93,10 +93,48 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     return flow_forward(skb, packet, flow);
 }
 
-FNET_INLINE int first_bits_are_ours(const struct packet *packet)
+/* The first 16 bits of a container subnet are those of @word, the start of an address. */
+FNET_INLINE int first_bits_are_ours(__be32 word, int is_ipv6)
 {
-    __be32 word = packet->is_ipv6 ? packet->key.dst.words[0] : packet->key.dst.words[3];
-    return filter_has(packet->is_ipv6 ? FNET_FILTER_SUBNET6 : FNET_FILTER_SUBNET4, (__u16)(bpf_ntohl(word) >> 16));
+    return filter_has(is_ipv6 ? FNET_FILTER_SUBNET6 : FNET_FILTER_SUBNET4, (__u16)(bpf_ntohl(word) >> 16));
+}
+
+/* Neither a reply to a masquerade port nor a published port. */
+FNET_INLINE int port_is_hosts(__u8 protocol, __be16 port)
+{
+    __u16 span = cfg.masquerade_last - cfg.masquerade_first;
+
+    return (__u16)(bpf_ntohs(port) - cfg.masquerade_first) > span && !port_is_published(protocol, port);
+}
+
+/* Nearly all of the host's own traffic is told apart here, by a few bytes and two array accesses: it pays for every
+ * instruction. Not parsed further and not judged, the kernel does that. */
+FNET_INLINE int is_plain_host_traffic(struct __sk_buff *skb)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct ethhdr *eth = data;
+    __u8 protocol;
+    __be32 dst;
+    __be16 *ports;
+
+    if (data + ETH_HLEN + sizeof(struct ipv6hdr) + 4 <= data_end && eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+        struct ipv6hdr *ip = data + ETH_HLEN;
+        protocol = ip->nexthdr;
+        dst = ip->daddr.s6_addr32[0];
+        ports = (void *)(ip + 1);
+        return (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) && !first_bits_are_ours(dst, 1) &&
+               port_is_hosts(protocol, ports[1]);
+    }
+    if (data + ETH_HLEN + sizeof(struct iphdr) + 4 <= data_end && eth->h_proto == bpf_htons(ETH_P_IP)) {
+        struct iphdr *ip = data + ETH_HLEN;
+        protocol = ip->protocol;
+        dst = ip->daddr;
+        ports = (void *)(ip + 1);
+        return ip->ihl == 5 && !(ip->frag_off & bpf_htons(0x3fff)) &&
+               (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) && !first_bits_are_ours(dst, 0) &&
+               port_is_hosts(protocol, ports[1]);
+    }
+    return 0;
 }
 
 SEC("tc")
@@ -105,20 +143,22 @@ int tc_uplink(struct __sk_buff *skb)
     struct packet packet;
     struct fnet_flow_key *key = &packet.key;
     struct fnet_flow *flow;
-    __u16 port;
 
     if (skb->pkt_type != PACKET_HOST)
         return to_kernel(skb, NOT_FOR_HOST);
     if (skb->vlan_present) /* for a VLAN device on top, which may be an uplink of its own */
+        return to_kernel(skb, HOST_TRAFFIC);
+    if (is_plain_host_traffic(skb))
         return to_kernel(skb, HOST_TRAFFIC);
     packet_parse(skb, &packet);
     if (packet.kind == PACKET_MALFORMED || packet.martian)
         return drop(skb, MALFORMED);
     if (packet.kind >= PACKET_ARP)
         return to_kernel(skb, HOST_TRAFFIC);
-    /* Straight to a container's address: never allowed, whatever the host's routes and FORWARD policy say. One array
-     * access tells nearly all of the host's own traffic apart, the exact answer comes from the trie. */
-    if (unlikely(first_bits_are_ours(&packet)) && in_container_subnet(&key->dst))
+    /* Straight to a container's address: never allowed, whatever the host's routes and FORWARD policy say. The array
+     * says perhaps, the trie knows. */
+    if (unlikely(first_bits_are_ours(packet.is_ipv6 ? key->dst.words[0] : key->dst.words[3], packet.is_ipv6)) &&
+        in_container_subnet(&key->dst))
         return drop(skb, NOT_PUBLISHED);
     if (packet.kind == PACKET_FRAGMENT)
         return to_kernel(skb, FRAGMENT_TO_KERNEL);
@@ -126,12 +166,6 @@ int tc_uplink(struct __sk_buff *skb)
         return to_kernel(skb, ICMP_TO_KERNEL);
     if (packet.kind != PACKET_TUPLE)
         return to_kernel(skb, HOST_TRAFFIC);
-    port = bpf_ntohs(key->dst_port);
-    if (packet.csum_offset && key->protocol != IPPROTO_ICMP && key->protocol != IPPROTO_ICMPV6) {
-        __u16 span = cfg.masquerade_last - cfg.masquerade_first;
-        if ((__u16)(port - cfg.masquerade_first) > span && !port_is_published(key->protocol, key->dst_port))
-            return to_kernel(skb, HOST_TRAFFIC);
-    }
     flow = bpf_map_lookup_elem(&flows, key);
     if (likely(flow)) {
         int action = flow_forward(skb, &packet, flow);

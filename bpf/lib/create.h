@@ -116,6 +116,7 @@ static long port_step(__u32 i, struct port_walk *walk)
     if (walk->masquerade && !masquerade_port_free(walk, port))
         return 0;
     work->reply_key.dst_port = port;
+    nat_set_port_difference(&work->reply_key, &work->reply);
     error = bpf_map_update_elem(&flows, &work->reply_key, &work->reply, BPF_NOEXIST);
     if (!error) {
         walk->claimed = 1;
@@ -172,9 +173,7 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
         walk.last = wanted < 1024 ? 1023 : 65535;
     }
     walk.candidate = wanted; /* preserved if it may be */
-    work->reply_key.dst_port = bpf_htons(wanted);
-    nat_set_differences(&work->reply_key, reply);
-    /* The reply entry is complete but for differences that depend on the chosen port: set after the claim. */
+    nat_set_address_difference(&work->reply_key, reply);
     if (wanted < walk.first || wanted > walk.last)
         walk.candidate = walk.first + bpf_get_prandom_u32() % (walk.last - walk.first + 1);
     bpf_loop(1, port_step, &walk, 0);
@@ -187,9 +186,8 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
         return walk.full ? FNET_FLOW_TABLE_FULL : FNET_PORTS_EXHAUSTED;
     }
     original->new_src_port = work->reply_key.dst_port;
-    nat_set_differences(&work->original_key, original);
-    nat_set_differences(&work->reply_key, reply);
-    bpf_map_update_elem(&flows, &work->reply_key, reply, BPF_EXIST);
+    nat_set_address_difference(&work->original_key, original);
+    nat_set_port_difference(&work->original_key, original);
     if (bpf_map_update_elem(&flows, &work->original_key, original, BPF_NOEXIST)) {
         /* Another CPU opened the same flow, or the table is full. Its packet's twin is dropped and sent again. */
         bpf_map_delete_elem(&flows, &work->reply_key);

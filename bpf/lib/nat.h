@@ -17,8 +17,18 @@ FNET_INLINE __u16 csum_fold16(__u32 sum)
     return (__u16)sum;
 }
 
-/* Ones' complement difference between the tuple of @key and what @flow makes of it (RFC 1624 eqn. 3: ~m + m'). */
-FNET_INLINE void nat_set_differences(const struct fnet_flow_key *key, struct fnet_flow *flow)
+/* Ones' complement differences between the tuple of @key and what @flow makes of it (RFC 1624 eqn. 3: ~m + m'). Where
+ * nothing changed the terms cancel to zero in ones' complement, kept as a true 0 so that the packet path can tell that
+ * there is nothing to do. */
+FNET_INLINE void nat_set_port_difference(const struct fnet_flow_key *key, struct fnet_flow *flow)
+{
+    int same = key->src_port == flow->new_src_port && key->dst_port == flow->new_dst_port;
+
+    flow->port_diff =
+        same ? 0 : (__u32)(__u16)~key->src_port + (__u16)~key->dst_port + flow->new_src_port + flow->new_dst_port;
+}
+
+FNET_INLINE void nat_set_address_difference(const struct fnet_flow_key *key, struct fnet_flow *flow)
 {
     __u64 sum = 0;
 
@@ -29,12 +39,8 @@ FNET_INLINE void nat_set_differences(const struct fnet_flow_key *key, struct fne
         sum += flow->new_src.words[i];
         sum += flow->new_dst.words[i];
     }
-    /* Where nothing changed the terms cancel to a multiple of 2^32-1: zero in ones' complement, kept as a true 0 so
-     * that the packet path can tell that there is nothing to do. */
     flow->address_diff =
         address_equal(&key->src, &flow->new_src) && address_equal(&key->dst, &flow->new_dst) ? 0 : csum_fold32(sum);
-    sum = (__u16)~key->src_port + (__u64)(__u16)~key->dst_port + flow->new_src_port + flow->new_dst_port;
-    flow->port_diff = key->src_port == flow->new_src_port && key->dst_port == flow->new_dst_port ? 0 : (__u32)sum;
 }
 
 /* Rewrites addresses, ports, TTL, MACs and checksums. 0, or -1: a helper refused (the packet is then not whole). */

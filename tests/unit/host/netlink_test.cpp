@@ -131,7 +131,8 @@ TEST_F(NetlinkTest, BridgeKeepsMacAndMtuWhenPortsComeAndGo) {
     spec.host_mac = mac("00:00:00:00:00:07");  // lower than the bridge's: a bridge without a fixed MAC would take it
     spec.mtu = 1300;
     spec.master = bridge;
-    const VethPair pair = netlink().create_veth(spec, fresh_netns()).value();
+    const Netns inside = fresh_netns();  // kept: with the namespace its end of the pair would go, and the pair with it
+    const VethPair pair = netlink().create_veth(spec, inside).value();
     EXPECT_EQ(netlink().link(bridge)->mac, kBridgeMac);
     EXPECT_EQ(netlink().link(bridge)->mtu, 1400U);
     ASSERT_OK(netlink().delete_link(pair.host));
@@ -203,7 +204,8 @@ TEST_F(NetlinkTest, VethWithAMissingBridgeIsNotFoundAndNothingIsLeft) {
 }
 
 TEST_F(NetlinkTest, KernelsExplanationIsInTheMessage) {
-    const VethPair pair = netlink().create_veth(veth_spec(), fresh_netns()).value();
+    const Netns pair_netns = fresh_netns();
+    const VethPair pair = netlink().create_veth(veth_spec(), pair_netns).value();
     const Status result = netlink().set_link(pair.host, {.mtu = 70000});
     ASSERT_FALSE(result.has_value());
     EXPECT_THAT(result.error().message, HasSubstr("mtu greater than device maximum"));
@@ -212,7 +214,8 @@ TEST_F(NetlinkTest, KernelsExplanationIsInTheMessage) {
 
 TEST_F(NetlinkTest, LinkIsChangedByOneRequest) {
     const IfIndex bridge = make_bridge();
-    const VethPair pair = netlink().create_veth(veth_spec(), fresh_netns()).value();
+    const Netns pair_netns = fresh_netns();
+    const VethPair pair = netlink().create_veth(veth_spec(), pair_netns).value();
     ASSERT_OK(
         netlink().set_link(pair.host, {.up = true, .mtu = 1450, .mac = kBridgeMac, .master = bridge, .name = "renamed0", .group = 7}));
     const LinkInfo link = netlink().link(pair.host).value();
@@ -232,7 +235,8 @@ TEST_F(NetlinkTest, BridgePortTakesFlagsAndANonPortIsRefused) {
     const IfIndex bridge = make_bridge();
     VethSpec spec = veth_spec();
     spec.master = bridge;
-    const VethPair pair = netlink().create_veth(spec, fresh_netns()).value();
+    const Netns pair_netns = fresh_netns();
+    const VethPair pair = netlink().create_veth(spec, pair_netns).value();
     const BridgePortFlags before = netlink().bridge_port(pair.host).value();
     EXPECT_EQ(before.learning, true);
     EXPECT_EQ(before.isolated, false);
@@ -420,9 +424,11 @@ TEST_F(NetlinkTest, ForwardingEntryMovesFromPortToPort) {
     const IfIndex bridge = make_bridge();
     VethSpec spec = veth_spec();
     spec.master = bridge;
-    const VethPair first = netlink().create_veth(spec, fresh_netns()).value();
+    const Netns first_netns = fresh_netns();
+    const VethPair first = netlink().create_veth(spec, first_netns).value();
     spec.host_name = "vh1";
-    const VethPair second = netlink().create_veth(spec, fresh_netns()).value();
+    const Netns second_netns = fresh_netns();
+    const VethPair second = netlink().create_veth(spec, second_netns).value();
     ASSERT_OK(netlink().set_forwarding(first.host, kContainerMac));
     ASSERT_OK(netlink().set_forwarding(second.host, kContainerMac));
     ASSERT_OK(netlink().delete_forwarding(second.host, kContainerMac));
