@@ -8,6 +8,7 @@
 #include "bpf/lib/nat.h"
 
 #define FNET_PORT_TRIES 32
+#define FNET_PORT_TRIES_BEFORE_CLOSED 4 /* when a closed flow's port could be had instead */
 
 FNET_INLINE struct fnet_service *service_find(const struct fnet_addr *dst, __u8 protocol, __be16 port, int wildcard)
 {
@@ -83,6 +84,8 @@ struct port_walk {
     struct fnet_scratch *work;
     __u32 candidate; /* host order */
     __u32 first, last;
+    __u32 closed_slot; /* slot + 1 of a closed flow whose port would do, */
+    __u32 closed_port; /* and that port */
     __u8 is_ipv6;
     __u8 masquerade;
     __u8 claimed;
@@ -122,8 +125,14 @@ static long port_step(__u32 i, struct port_walk *walk)
         walk->claimed = 1;
         return 1;
     }
-    if (error == -FNET_EEXIST)
+    if (error == -FNET_EEXIST) {
+        struct fnet_flow *holder = walk->closed_slot ? NULL : bpf_map_lookup_elem(&flows, &work->reply_key);
+        if (holder && holder->state == FNET_FLOW_CLOSED) {
+            walk->closed_slot = holder->slot + 1;
+            walk->closed_port = bpf_ntohs(port);
+        }
         return 0;
+    }
     walk->full = 1; /* E2BIG or ENOMEM: no other port helps */
     return 1;
 }
@@ -179,7 +188,15 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     bpf_loop(1, port_step, &walk, 0);
     if (!walk.claimed && !walk.full) {
         walk.candidate = walk.first + bpf_get_prandom_u32() % (walk.last - walk.first + 1);
-        bpf_loop(FNET_PORT_TRIES, port_step, &walk, 0);
+        bpf_loop(walk.closed_slot ? FNET_PORT_TRIES_BEFORE_CLOSED : FNET_PORT_TRIES, port_step, &walk, 0);
+    }
+    if (!walk.claimed && !walk.full && walk.closed_slot) {
+        /* Closed flows stay in the table for minutes, and a busy client has used all its ports by then. A port of none
+         * is better, because a peer may still be in TIME-WAIT; this one is better than no connection. */
+        if (flow_remove(walk.closed_slot - 1))
+            slot_free(walk.closed_slot - 1);
+        walk.candidate = walk.closed_port;
+        bpf_loop(1, port_step, &walk, 0);
     }
     if (!walk.claimed) {
         slot_free(index);

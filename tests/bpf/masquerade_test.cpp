@@ -213,6 +213,20 @@ TEST_F(EightPorts, AreAllUsedAndThenThePacketIsDropped) {
     EXPECT_TRUE(slots_are_accounted_for());
 }
 
+TEST_F(EightPorts, PortOfAClosedFlowIsTakenOverWhenNoneIsFree) {
+    std::set<std::uint16_t> ports;
+    for (std::uint16_t source = 40000; source < 40008; ++source) ports.insert(masqueraded_port(Protocol::kTcp, source));
+    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / tcp(40008, 443)), IsDropped(FNET_PORTS_EXHAUSTED));
+    at_container(from_container / ip(container_ip, client) / tcp(40003, 443, kRst));
+    EXPECT_EQ(count_of(FNET_CLASS_CLOSED), 1);
+    EXPECT_TRUE(ports.contains(masqueraded_port(Protocol::kTcp, 40008)));
+    EXPECT_EQ(count_of(FNET_CLASS_CLOSED), 0) << "it went, both entries and the slot";
+    EXPECT_EQ(flows().size(), 16U);
+    EXPECT_TRUE(slots_are_accounted_for());
+    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / tcp(40009, 443)), IsDropped(FNET_PORTS_EXHAUSTED))
+        << "flows that are open keep theirs";
+}
+
 TEST_F(EightPorts, PublishedAndHostsOwnAreLeftOut) {
     publish({.protocol = Protocol::kUdp, .address = host_ip, .port = 20003});
     const HostSocket taken{SOCK_DGRAM, any4, 20005};
