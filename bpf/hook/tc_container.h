@@ -245,7 +245,7 @@ FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packe
 }
 
 /* A packet to the gateway that belongs to no flow: to the host, to a published port of it (hairpin), or outside.
- * Returns a tc action. */
+ * Returns a tc action, or FLOW_CREATED. */
 __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
 {
     struct fnet_endpoint *endpoint;
@@ -253,7 +253,6 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
     struct fnet_scratch *work = map_single(scratch);
     struct bpf_fib_lookup *route;
     struct fnet_service *service;
-    struct fnet_flow *flow;
     const struct fnet_addr *own, *gateway;
     __u32 ifindex = skb->ifindex;
     int where, result;
@@ -340,13 +339,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         mac_set_gateway(work->reply.exit_src_mac);
     }
     result = flow_open(skb, packet->is_ipv6);
-    if (result != FLOW_CREATED)
-        return leave(skb, (__u32)result, TC_ACT_SHOT);
-    flow = bpf_map_lookup_elem(&flows, key);
-    if (!flow)
-        return drop(skb, INTERNAL_ERROR);
-    result = flow_forward(skb, packet, flow);
-    return result == EXIT_FLOW_GONE ? drop(skb, NO_ROUTE) : result;
+    return result == FLOW_CREATED ? FLOW_CREATED : leave(skb, (__u32)result, TC_ACT_SHOT);
 }
 
 SEC("tc")
@@ -358,7 +351,7 @@ int tc_container(struct __sk_buff *skb)
     struct fnet_address *target;
     struct fnet_flow *flow;
     __u32 ifindex = skb->ifindex;
-    int verdict;
+    int verdict, action;
 
     if (unlikely(skb->vlan_present))
         return drop(skb, VLAN_TAGGED);
@@ -367,7 +360,7 @@ int tc_container(struct __sk_buff *skb)
     if (packet.gateway_bound && packet.kind == PACKET_TUPLE) {
         flow = bpf_map_lookup_elem(&flows, &packet.key);
         if (likely(flow)) {
-            int action = flow_forward(skb, &packet, flow);
+            action = flow_forward(skb, &packet, flow);
             if (likely(action != EXIT_FLOW_GONE))
                 return action;
         }
@@ -385,14 +378,9 @@ int tc_container(struct __sk_buff *skb)
     if (packet.kind == PACKET_ARP || packet.multicast)
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
 
-    if (unlikely(endpoint->flags & FNET_ENDPOINT_HAIRPIN) && packet.kind == PACKET_TUPLE) {
-        flow = bpf_map_lookup_elem(&flows, &packet.key);
-        if (flow) {
-            int action = flow_forward(skb, &packet, flow);
-            if (likely(action != EXIT_FLOW_GONE))
-                return action;
-        }
-    }
+    if (unlikely(endpoint->flags & FNET_ENDPOINT_HAIRPIN) && packet.kind == PACKET_TUPLE &&
+        bpf_map_lookup_elem(&flows, &packet.key))
+        return flow_follow(skb, &packet);
     owner.addr = packet.key.dst;
     owner.network = endpoint->network;
     target = bpf_map_lookup_elem(&addresses, &owner);
@@ -400,5 +388,6 @@ int tc_container(struct __sk_buff *skb)
         return container_to_neighbour(skb, &packet, endpoint, target);
     if (!packet.gateway_bound)
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
-    return container_open(skb, &packet);
+    action = container_open(skb, &packet);
+    return action == FLOW_CREATED ? flow_follow(skb, &packet) : action;
 }

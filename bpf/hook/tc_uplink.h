@@ -28,14 +28,13 @@ FNET_INLINE int source_refused(const struct fnet_addr *src, int is_ipv6)
     return in_container_subnet(src) ? FNET_SPOOFED_SOURCE : 0;
 }
 
-/* The first packet to a published port opens a flow. Returns a tc action. */
+/* The first packet to a published port opens a flow. Returns a tc action, or FLOW_CREATED. */
 __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
 {
     struct fnet_flow_key *key;
     struct fnet_service *service;
     struct fnet_endpoint *endpoint;
     struct fnet_scratch *work = map_single(scratch);
-    struct fnet_flow *flow;
     __u32 ifindex;
     int result;
 
@@ -85,12 +84,7 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
         exit_remember(&work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
     work->reply.exit = FNET_EXIT_LINK; /* no way back yet: the reply looks again */
     result = flow_open(skb, packet->is_ipv6);
-    if (result != FLOW_CREATED)
-        return leave(skb, (__u32)result, TC_ACT_SHOT);
-    flow = bpf_map_lookup_elem(&flows, key);
-    if (!flow)
-        return drop(skb, INTERNAL_ERROR);
-    return flow_forward(skb, packet, flow);
+    return result == FLOW_CREATED ? FLOW_CREATED : leave(skb, (__u32)result, TC_ACT_SHOT);
 }
 
 /* The first 16 bits of a container subnet are those of @word, the start of an address. */
@@ -143,6 +137,7 @@ int tc_uplink(struct __sk_buff *skb)
     struct packet packet;
     struct fnet_flow_key *key = &packet.key;
     struct fnet_flow *flow;
+    int action;
 
     if (skb->pkt_type != PACKET_HOST)
         return to_kernel(skb, NOT_FOR_HOST);
@@ -168,10 +163,10 @@ int tc_uplink(struct __sk_buff *skb)
         return to_kernel(skb, HOST_TRAFFIC);
     flow = bpf_map_lookup_elem(&flows, key);
     if (likely(flow)) {
-        int action = flow_forward(skb, &packet, flow);
-        if (likely(action != EXIT_FLOW_GONE))
-            return action;
-        return drop(skb, INTERNAL_ERROR); /* flows into a container do not follow an uplink's address */
+        action = flow_forward(skb, &packet, flow);
+        /* Flows into a container do not follow an uplink's address. */
+        return action == EXIT_FLOW_GONE ? drop(skb, INTERNAL_ERROR) : action;
     }
-    return uplink_open(skb, &packet);
+    action = uplink_open(skb, &packet);
+    return action == FLOW_CREATED ? flow_follow(skb, &packet) : action;
 }

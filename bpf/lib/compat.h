@@ -13,6 +13,7 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -54,6 +55,26 @@ struct arp_header { /* RFC 826 */
 
 #define FNET_FIB_LOOKUP_SRC (1U << 4) /* 6.7 and many stable kernels; features.cpp probes it */
 #define FNET_CSUM_IPV6 (1ULL << 7)    /* BPF_F_IPV6 of bpf_l4_csum_replace; used where probed */
+
+/* How far the L4 checksum of a packet is known (include/linux/skbuff.h); read where the kernel lets a program look at
+ * its sk_buff (6.2). */
+struct sk_buff {
+    __u8 ip_summed : 2;
+} __attribute__((preserve_access_index));
+extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
+enum {
+    CHECKSUM_NONE = 0,
+    CHECKSUM_UNNECESSARY = 1,
+    CHECKSUM_COMPLETE = 2,
+    CHECKSUM_PARTIAL = 3,
+    CHECKSUM_UNKNOWN = 4, /* older kernel */
+};
+FNET_INLINE int skb_checksum_state(struct __sk_buff *skb)
+{
+    if (!bpf_cast_to_kern_ctx)
+        return CHECKSUM_UNKNOWN;
+    return BPF_CORE_READ_BITFIELD((struct sk_buff *)bpf_cast_to_kern_ctx(skb), ip_summed);
+}
 
 /* Continue with the next program of the hook (tcx) or the next filter (clsact), then the kernel. */
 #define FNET_TO_KERNEL TC_ACT_UNSPEC

@@ -79,13 +79,12 @@ FNET_INLINE int host_socket_exists(struct __sk_buff *skb, int is_ipv6, __u8 prot
     return 1;
 }
 
-struct port_walk {
+struct port_walk { /* small: it lies on the deepest chain of calls */
     struct __sk_buff *skb;
-    struct fnet_scratch *work;
-    __u32 candidate; /* host order */
-    __u32 first, last;
+    __u32 candidate;   /* host order, as all here */
     __u32 closed_slot; /* slot + 1 of a closed flow whose port would do, */
-    __u32 closed_port; /* and that port */
+    __u16 closed_port; /* and that port */
+    __u16 first, last;
     __u8 is_ipv6;
     __u8 masquerade;
     __u8 claimed;
@@ -94,10 +93,8 @@ struct port_walk {
 
 /* May this candidate be the host's source port of a masqueraded flow? Never one that is published or that a socket of
  * the host has: so no flow of a container can shadow the host's. */
-FNET_INLINE int masquerade_port_free(struct port_walk *walk, __be16 port)
+FNET_INLINE int masquerade_port_free(struct port_walk *walk, const struct fnet_flow_key *reply, __be16 port)
 {
-    struct fnet_flow_key *reply = &walk->work->reply_key;
-
     if (port_is_published(reply->protocol, port))
         return 0;
     return !host_socket_exists(walk->skb, walk->is_ipv6, reply->protocol, &reply->src, reply->src_port, &reply->dst,
@@ -106,7 +103,7 @@ FNET_INLINE int masquerade_port_free(struct port_walk *walk, __be16 port)
 
 static long port_step(__u32 i, struct port_walk *walk)
 {
-    struct fnet_scratch *work = walk->work;
+    struct fnet_scratch *work = map_single(scratch);
     __be16 port;
     long error;
 
@@ -116,7 +113,7 @@ static long port_step(__u32 i, struct port_walk *walk)
         walk->candidate = walk->first;
     port = bpf_htons((__u16)walk->candidate);
     walk->candidate++;
-    if (walk->masquerade && !masquerade_port_free(walk, port))
+    if (walk->masquerade && !masquerade_port_free(walk, &work->reply_key, port))
         return 0;
     work->reply_key.dst_port = port;
     nat_set_port_difference(&work->reply_key, &work->reply);
@@ -138,7 +135,7 @@ static long port_step(__u32 i, struct port_walk *walk)
 }
 
 /* The flow that the work space describes, in @index, which it owns from now on. Use flow_open(). */
-#define FLOW_CREATED (-1)
+#define FLOW_CREATED (-3) /* neither a verdict nor a tc action */
 __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
 {
     struct fnet_scratch *work = map_single(scratch);
@@ -167,7 +164,6 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     reply->new_dst_port = work->original_key.src_port;
 
     walk.skb = skb;
-    walk.work = work;
     walk.is_ipv6 = (__u8)is_ipv6;
     walk.masquerade = !!(original->flags & FNET_FLOW_MASQUERADE);
     wanted = bpf_ntohs(work->original_key.src_port);

@@ -182,3 +182,19 @@ FNET_INLINE int flow_forward(struct __sk_buff *skb, struct packet *packet, struc
     skb->queue_mapping = 0; /* the veth's recorded rx queue would pin one tx queue of the uplink */
     return (int)bpf_redirect(flow->exit_ifindex, 0);
 }
+
+/* The same for the packet that opened the flow, and for any other that is not on the short path: out of line, so that
+ * each program has the short path once. */
+__noinline int flow_follow(struct __sk_buff *skb, struct packet *packet)
+{
+    struct fnet_flow *flow;
+    int action;
+
+    if (!packet)
+        return drop(skb, INTERNAL_ERROR);
+    flow = bpf_map_lookup_elem(&flows, &packet->key);
+    if (!flow)
+        return drop(skb, INTERNAL_ERROR);
+    action = flow_forward(skb, packet, flow);
+    return action == EXIT_FLOW_GONE ? drop(skb, NO_ROUTE) : action;
+}

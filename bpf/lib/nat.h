@@ -28,9 +28,13 @@ FNET_INLINE void nat_set_port_difference(const struct fnet_flow_key *key, struct
         same ? 0 : (__u32)(__u16)~key->src_port + (__u16)~key->dst_port + flow->new_src_port + flow->new_dst_port;
 }
 
-FNET_INLINE void nat_set_address_difference(const struct fnet_flow_key *key, struct fnet_flow *flow)
+/* Out of line for the stack of its caller, which is on the deepest chain of calls. */
+__noinline int nat_set_address_difference(const struct fnet_flow_key *key, struct fnet_flow *flow)
 {
     __u64 sum = 0;
+
+    if (!key || !flow)
+        return -1;
 
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -41,6 +45,32 @@ FNET_INLINE void nat_set_address_difference(const struct fnet_flow_key *key, str
     }
     flow->address_diff =
         address_equal(&key->src, &flow->new_src) && address_equal(&key->dst, &flow->new_dst) ? 0 : csum_fold32(sum);
+    return 0;
+}
+
+/* Brings the L4 checksum up to date. It needs the helper, which knows CHECKSUM_PARTIAL (the field holds the sum of the
+ * pseudo-header only: ports do not count) and CHECKSUM_COMPLETE (the sum of the data follows the addresses, but not the
+ * ports). A call is 10 to 15 ns, so where the state is known both differences take one. 0, or -1. */
+FNET_INLINE int nat_checksum(struct __sk_buff *skb, const struct packet *packet, const struct fnet_flow *flow)
+{
+    __u32 offset = packet->l4_offset + packet->csum_offset;
+    __u64 flags = packet->key.protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+    __u64 addresses = packet->key.protocol == IPPROTO_ICMP ? 0 : flow->address_diff; /* has no pseudo-header */
+    __u64 ports = flow->port_diff;
+    int state = ports ? skb_checksum_state(skb) : CHECKSUM_UNKNOWN;
+
+    if (state == CHECKSUM_PARTIAL) {
+        ports = 0;
+    } else if (addresses && (state == CHECKSUM_NONE || state == CHECKSUM_UNNECESSARY)) {
+        addresses = csum_fold32(addresses + ports);
+        ports = 0;
+    }
+    if (addresses) {
+        __u64 ipv6 = packet->is_ipv6 && cfg.csum_ipv6 ? FNET_CSUM_IPV6 : 0;
+        if (bpf_l4_csum_replace(skb, offset, 0, addresses, flags | ipv6 | BPF_F_PSEUDO_HDR))
+            return -1;
+    }
+    return ports ? (int)bpf_l4_csum_replace(skb, offset, 0, ports, flags) : 0;
 }
 
 /* Rewrites addresses, ports, TTL, MACs and checksums. 0, or -1: a helper refused (the packet is then not whole). */
@@ -52,19 +82,9 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
     const __u32 *macs;
     __u32 *words;
 
-    /* The L4 checksum needs the helper, which knows CHECKSUM_PARTIAL and COMPLETE; and comes first, because it
-     * invalidates the packet pointers. ICMPv4 has no pseudo-header. */
-    if (packet->csum_offset) {
-        __u64 flags = packet->key.protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
-        if (flow->address_diff && packet->key.protocol != IPPROTO_ICMP) {
-            __u64 ipv6 = packet->is_ipv6 && cfg.csum_ipv6 ? FNET_CSUM_IPV6 : 0;
-            if (bpf_l4_csum_replace(skb, l4 + packet->csum_offset, 0, flow->address_diff,
-                                    flags | ipv6 | BPF_F_PSEUDO_HDR))
-                return -1;
-        }
-        if (flow->port_diff && bpf_l4_csum_replace(skb, l4 + packet->csum_offset, 0, flow->port_diff, flags))
-            return -1;
-    }
+    /* First, because the helper invalidates the packet pointers. */
+    if (packet->csum_offset && nat_checksum(skb, packet, flow))
+        return -1;
     data = (void *)(long)skb->data;
     data_end = (void *)(long)skb->data_end;
     if (data + ETH_HLEN + sizeof(struct ipv6hdr) > data_end &&

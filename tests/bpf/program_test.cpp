@@ -62,7 +62,7 @@ TEST_F(Programs, EveryChainOfCallsFitsTheStackAsLinux61CountsIt) {
         const std::vector<std::size_t> starts(found.begin(), found.end());
         const std::vector<unsigned> depths = stack_depths(name);
         ASSERT_EQ(depths.size(), starts.size()) << name << "\n" << verifier_log(name);
-        EXPECT_LE(deepest_chain(code, starts, depths, 0, size), 512U) << name;
+        EXPECT_LE(deepest_chain(code, starts, depths, 0, size), 512U) << name << ", depths " << ::testing::PrintToString(depths);
         RecordProperty(name, static_cast<int>(deepest_chain(code, starts, depths, 0, size)));
     }
 }
