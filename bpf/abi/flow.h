@@ -68,14 +68,16 @@ struct fnet_flow {
 };
 FNET_ASSERT(sizeof(struct fnet_flow) == 128, "no hidden padding");
 
-/* What a flow is to the collector, in the order in which it is given up under pressure; established TCP never is. */
+/* What a flow is to the collector, in the order in which it is given up under pressure (answered datagrams and closing
+ * TCP when idle); established TCP never is. */
 enum fnet_flow_class {
     FNET_CLASS_NONE = 0, /* the slot is free */
     FNET_CLASS_CLOSED = 1,
     FNET_CLASS_HALF_OPEN = 2,
     FNET_CLASS_DATAGRAM = 3, /* answered UDP or ICMP */
-    FNET_CLASS_ESTABLISHED = 4,
-    FNET_CLASS_COUNT = 5,
+    FNET_CLASS_CLOSING = 4,  /* TCP, FIN in one direction: transitory (RFC 5382 REQ-5) */
+    FNET_CLASS_ESTABLISHED = 5,
+    FNET_CLASS_COUNT = 6,
 };
 
 /* One per flow, found by index: what the collector walks, because a hash map cannot be walked in chunks from BPF. */
@@ -92,8 +94,8 @@ struct fnet_flow_table {
     __u32 hand;   /* clock hand of reclaim under pressure */
     __u32 cursor; /* of the collector's walk */
     __u32 reserved;
-    __s64 count[FNET_CLASS_COUNT + 1]; /* flows by class; [NONE] is not kept; the last pads */
-    __u64 expired;                     /* flows removed by time-out */
-    __u64 reclaimed;                   /* flows removed under pressure */
-    __u64 ticks;                       /* of the collector: shows that it runs */
+    __s64 count[FNET_CLASS_COUNT]; /* flows by class; [NONE] is not kept */
+    __u64 expired;                 /* flows removed by time-out */
+    __u64 reclaimed;               /* flows removed under pressure */
+    __u64 ticks;                   /* of the collector: shows that it runs */
 };

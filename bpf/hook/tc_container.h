@@ -239,9 +239,7 @@ FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packe
     __sync_fetch_and_add(&endpoint->fast_packets, 1);
     __sync_fetch_and_add(&endpoint->fast_bytes, skb->len);
     leave(skb, FNET_LOCAL_FORWARDED, 0);
-    if (skb->pkt_type != PACKET_HOST) /* before 6.15 redirect_peer keeps the type that the veth saw */
-        bpf_skb_change_type(skb, PACKET_HOST);
-    return (int)bpf_redirect_peer(target->ifindex, 0);
+    return deliver_to_peer(skb, target->ifindex);
 }
 
 /* A packet to the gateway that belongs to no flow: to the host, to a published port of it (hairpin), or outside.
@@ -264,6 +262,10 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
     own = packet->is_ipv6 ? &endpoint->ipv6 : &endpoint->ipv4;
     gateway = packet->is_ipv6 ? &endpoint->gateway6 : &endpoint->gateway4;
     route = &work->route;
+    /* Neither ever leaves its link (RFC 4291 2.5.6), and nobody takes a group's packet by a unicast frame. */
+    if (packet->is_ipv6 ? key->dst.bytes[0] == 0xff || (address_link_local(&key->src) && !address_link_local(&key->dst))
+                        : (key->dst.bytes[12] & 0xf0) == 0xe0 || key->dst.words[3] == ~(__be32)0)
+        return drop(skb, MALFORMED);
     if (address_none(own) || (packet->is_ipv6 && address_link_local(&key->dst)))
         return container_to_kernel(skb, endpoint, FNET_TO_HOST); /* to the gateway's own link-local address */
     where = address_equal(&key->dst, gateway)
@@ -308,6 +310,8 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         struct fnet_endpoint *server = bpf_map_lookup_elem(&endpoints, &target);
         if (!server)
             return drop(skb, UNKNOWN_ENDPOINT);
+        if ((endpoint->flags & FNET_ENDPOINT_INTERNAL) && server->network != endpoint->network)
+            return drop(skb, NETWORK_INTERNAL);
         flow_to_service(work, service);
         if (target == endpoint->ifindex) /* a host drops packets from its own address */
             work->original.new_src = work->reply_key.dst = *gateway;

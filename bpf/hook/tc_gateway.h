@@ -58,14 +58,15 @@ int tc_gateway_out(struct __sk_buff *skb)
 }
 
 /* Ingress: what a container sends to the host. Only what is for the host itself goes on: a container's private source
- * never leaves by an uplink, whatever the host's routes, its ip_forward or the state of the container's own program. */
+ * never leaves by an uplink, whatever the host's routes, its ip_forward or the state of the container's own program.
+ * The routes are asked as the kernel will ask them, but for a firewall mark or a DNAT of somebody's rules. */
 SEC("tc")
 int tc_gateway_in(struct __sk_buff *skb)
 {
     struct fnet_scratch *work = map_single(scratch);
-    struct fnet_addr dst;
+    struct fnet_addr src, dst;
     __u32 is_ipv6 = skb->protocol == bpf_htons(ETH_P_IPV6);
-    __be32 v4;
+    __be32 v4[2];
     int way;
 
     if (!work)
@@ -74,15 +75,17 @@ int tc_gateway_in(struct __sk_buff *skb)
     if (skb->pkt_type != PACKET_HOST || (!is_ipv6 && skb->protocol != bpf_htons(ETH_P_IP)))
         return FNET_TO_KERNEL;
     if (is_ipv6) {
-        if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, daddr), &dst, sizeof(dst)))
+        if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, saddr), &src, sizeof(src)) ||
+            bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, daddr), &dst, sizeof(dst)))
             return drop(skb, MALFORMED);
         if (dst.bytes[0] == 0xff || address_link_local(&dst))
             return FNET_TO_KERNEL;
     } else {
-        if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, daddr), &v4, sizeof(v4)))
+        if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, saddr), v4, sizeof(v4)))
             return drop(skb, MALFORMED);
-        address_from_v4(&dst, v4);
+        address_from_v4(&src, v4[0]);
+        address_from_v4(&dst, v4[1]);
     }
-    way = exit_lookup(skb, skb->ifindex, NULL, &dst, (int)is_ipv6, 0, &work->route);
+    way = exit_lookup(skb, skb->ifindex, &src, &dst, (int)is_ipv6, 0, &work->route);
     return way == EXIT_LOCAL ? FNET_TO_KERNEL : drop(skb, UNTRANSLATED);
 }

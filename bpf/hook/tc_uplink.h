@@ -15,12 +15,12 @@ FNET_INLINE int in_container_subnet(const struct fnet_addr *addr)
     return bpf_map_lookup_elem(&subnets, &subnet) != NULL;
 }
 
-/* 0, or why this source opens no flow: nobody can be answered there (RFC 1122 3.2.1.3, RFC 4291 2.5.2 and 2.7), or it
- * says that it is a container of this node, which never comes in by an uplink. */
+/* 0, or why this source opens no flow: nobody can be answered there (RFC 1122 3.2.1.3, RFC 4291 2.5.2, 2.5.6, 2.7), or
+ * it says that it is a container of this node, which never comes in by an uplink. */
 FNET_INLINE int source_refused(const struct fnet_addr *src, int is_ipv6)
 {
     if (is_ipv6) {
-        if (src->bytes[0] == 0xff || address_none(src))
+        if (src->bytes[0] == 0xff || address_none(src) || address_link_local(src))
             return FNET_MALFORMED;
     } else if (src->bytes[12] == 0 || (src->bytes[12] & 0xf0) == 0xe0 || src->words[3] == ~(__be32)0) {
         return FNET_MALFORMED;
@@ -57,8 +57,8 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
         endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
         if (!endpoint)
             return drop(skb, UNKNOWN_ENDPOINT);
-        if (exit_lookup(skb, endpoint->bridge_ifindex, &service->container_addr, &key->dst, packet->is_ipv6,
-                        key->protocol, &work->route) != EXIT_LOCAL)
+        if (exit_lookup(skb, endpoint->bridge_ifindex, &key->src, &key->dst, packet->is_ipv6, key->protocol,
+                        &work->route) != EXIT_LOCAL)
             return to_kernel(skb, HOST_TRAFFIC); /* in transit to another host (CVE-2025-67499) */
     } else {
         ifindex = service->endpoint_ifindex;

@@ -148,6 +148,7 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     __u64 now = bpf_ktime_get_coarse_ns();
     __u16 wanted;
     __u32 ifindex;
+    long error;
 
     if (!work || !table) {
         slot_free(index);
@@ -167,10 +168,8 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     walk.is_ipv6 = (__u8)is_ipv6;
     walk.masquerade = !!(original->flags & FNET_FLOW_MASQUERADE);
     wanted = bpf_ntohs(work->original_key.src_port);
-    if (work->original_key.protocol == IPPROTO_ICMP || work->original_key.protocol == IPPROTO_ICMPV6) {
-        walk.first = 0; /* an identifier, not a port */
-        walk.last = 65535;
-    } else if (walk.masquerade) {
+    if (walk.masquerade) { /* ICMP's identifiers too: a container must not be able to use up those of the host's pings
+                            */
         walk.first = cfg.masquerade_first;
         walk.last = cfg.masquerade_last;
     } else {
@@ -189,7 +188,7 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     if (!walk.claimed && !walk.full && walk.closed_slot) {
         /* Closed flows stay in the table for minutes, and a busy client has used all its ports by then. A port of none
          * is better, because a peer may still be in TIME-WAIT; this one is better than no connection. */
-        if (flow_remove(walk.closed_slot - 1))
+        if (flow_remove(walk.closed_slot - 1, FNET_CLASS_CLOSED, FNET_SCRATCH_PACKET))
             slot_free(walk.closed_slot - 1);
         walk.candidate = walk.closed_port;
         bpf_loop(1, port_step, &walk, 0);
@@ -201,11 +200,12 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     original->new_src_port = work->reply_key.dst_port;
     nat_set_address_difference(&work->original_key, original);
     nat_set_port_difference(&work->original_key, original);
-    if (bpf_map_update_elem(&flows, &work->original_key, original, BPF_NOEXIST)) {
-        /* Another CPU opened the same flow, or the table is full. Its packet's twin is dropped and sent again. */
+    error = bpf_map_update_elem(&flows, &work->original_key, original, BPF_NOEXIST);
+    if (error) {
         bpf_map_delete_elem(&flows, &work->reply_key);
         slot_free(index);
-        return FNET_FLOW_TABLE_FULL;
+        /* EEXIST: another CPU opened the same flow, follow that one. */
+        return error == -FNET_EEXIST ? FLOW_CREATED : FNET_FLOW_TABLE_FULL;
     }
     slot = bpf_map_lookup_elem(&flow_slots, &index);
     if (!slot)

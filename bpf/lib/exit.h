@@ -108,8 +108,17 @@ FNET_INLINE int packet_fits(struct __sk_buff *skb, const struct packet *packet, 
 {
     if (likely(packet->l3_length <= mtu) || !mtu)
         return 1;
-    /* gso_size counts payload; 40 bytes cover TCP with options beside the network header. */
-    return skb->gso_size && skb->gso_size + (packet->l4_offset - ETH_HLEN) + 20 <= mtu;
+    /* gso_size counts payload. */
+    return skb->gso_size && skb->gso_size + (packet->l4_offset - ETH_HLEN) + packet->l4_header <= mtu;
+}
+
+/* Into the container. Before 6.15 redirect_peer keeps the type that this side of the veth saw: a frame to the gateway's
+ * MAC is another host's there, and the container's IP would drop it. */
+FNET_INLINE int deliver_to_peer(struct __sk_buff *skb, __u32 ifindex)
+{
+    if (unlikely(skb->pkt_type != PACKET_HOST))
+        bpf_skb_change_type(skb, PACKET_HOST);
+    return (int)bpf_redirect_peer(ifindex, 0);
 }
 
 /* Asks for the way out again. Returns a tc action for this packet, or -2: the flow's own address is gone and the flow
@@ -140,9 +149,10 @@ __noinline int exit_refresh(struct __sk_buff *skb, struct packet *packet, struct
     if (result != EXIT_OK && result != EXIT_UNRESOLVED)
         return drop(skb, NO_ROUTE);
     if (masquerade && !route_source_is(route, &flow->new_src, is_ipv6)) {
-        __u32 slot = flow->slot;
-        if (flow_remove(slot))
-            slot_free(slot);
+        __u32 index = flow->slot;
+        struct fnet_flow_slot *slot = bpf_map_lookup_elem(&flow_slots, &index);
+        if (slot && flow_remove(index, slot->flow_class, FNET_SCRATCH_PACKET))
+            slot_free(index);
         return EXIT_FLOW_GONE;
     }
     exit_remember(flow, route, result, bpf_ktime_get_coarse_ns());
@@ -151,6 +161,7 @@ __noinline int exit_refresh(struct __sk_buff *skb, struct packet *packet, struct
     if (nat_rewrite(skb, packet, flow))
         return drop(skb, INTERNAL_ERROR);
     leave(skb, FNET_FLOW_FORWARDED, 0);
+    skb->queue_mapping = 0; /* as flow_forward() */
     return exit_by_neighbour(route);
 }
 
@@ -178,7 +189,7 @@ FNET_INLINE int flow_forward(struct __sk_buff *skb, struct packet *packet, struc
         return drop(skb, INTERNAL_ERROR);
     leave(skb, FNET_FLOW_FORWARDED, 0);
     if (flow->exit == FNET_EXIT_PEER)
-        return (int)bpf_redirect_peer(flow->exit_ifindex, 0);
+        return deliver_to_peer(skb, flow->exit_ifindex);
     skb->queue_mapping = 0; /* the veth's recorded rx queue would pin one tx queue of the uplink */
     return (int)bpf_redirect(flow->exit_ifindex, 0);
 }

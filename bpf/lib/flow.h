@@ -73,21 +73,20 @@ FNET_INLINE void flow_account(const struct fnet_flow *flow)
 /* Functions that are not static are verified once and on their own, not once per caller and path: that keeps the
  * verifier's work, and so load time, small.
  *
- * Removes both directions of the flow in @slot and leaves the slot owned by the caller. 0 if somebody else did it. */
-__noinline int flow_remove(__u32 slot_index)
+ * Removes both directions of the flow in @slot if its class still is @expected, and leaves the slot owned by the
+ * caller. 0 if not: somebody else did it, or the flow came back to life. @area: the caller's part of the work space. */
+__noinline int flow_remove(__u32 slot_index, __u32 expected, __u32 area)
 {
     struct fnet_flow_slot *slot = bpf_map_lookup_elem(&flow_slots, &slot_index);
-    struct fnet_scratch *work = map_single(scratch);
+    struct fnet_scratch *work = bpf_map_lookup_elem(&scratch, &area);
     struct fnet_flow *flow, *reply;
-    __u32 was;
 
-    if (!slot || !work)
+    if (!slot || !work || expected == FNET_CLASS_NONE)
         return 0;
-    work->victim = slot->key; /* before the exchange: after it a new owner may write its own */
-    was = __sync_lock_test_and_set(&slot->flow_class, FNET_CLASS_NONE);
-    if (was == FNET_CLASS_NONE)
+    if (__sync_val_compare_and_swap(&slot->flow_class, expected, FNET_CLASS_NONE) != expected)
         return 0;
-    class_count(was, -1);
+    class_count(expected, -1);
+    work->victim = slot->key; /* ours until slot_free() */
     flow = bpf_map_lookup_elem(&flows, &work->victim);
     if (flow && flow->slot == slot_index) {
         flow_partner_key(&work->victim, flow, &work->victim_partner);
@@ -113,11 +112,11 @@ FNET_INLINE __u64 flow_timeout(__u32 flow_class, __u8 protocol)
     case FNET_CLASS_ESTABLISHED:
         return cfg.tcp_established_ns;
     case FNET_CLASS_DATAGRAM:
-        return protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP ? cfg.udp_ns : cfg.icmp_ns;
+        return protocol == IPPROTO_UDP ? cfg.udp_ns : cfg.icmp_ns;
     default:
         if (protocol == IPPROTO_TCP)
             return cfg.tcp_transitory_ns;
-        return protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP ? cfg.udp_unreplied_ns : cfg.icmp_ns;
+        return protocol == IPPROTO_UDP ? cfg.udp_unreplied_ns : cfg.icmp_ns;
     }
 }
 
@@ -160,14 +159,15 @@ static long reclaim_step(__u32 i, struct reclaim_walk *walk)
         return 1;
     flow_class = slot->flow_class;
     if (flow_class == FNET_CLASS_CLOSED) {
-        if (flow_remove(index)) {
+        if (flow_remove(index, flow_class, FNET_SCRATCH_PACKET)) {
             walk->found = index + 1;
             return 1;
         }
-    } else if (flow_class == FNET_CLASS_HALF_OPEN || flow_class == FNET_CLASS_DATAGRAM) {
+    } else if (flow_class == FNET_CLASS_HALF_OPEN || flow_class == FNET_CLASS_DATAGRAM ||
+               flow_class == FNET_CLASS_CLOSING) {
         if (walk->second && walk->second_class <= flow_class)
             return 0;
-        if (flow_class == FNET_CLASS_DATAGRAM &&
+        if (flow_class != FNET_CLASS_HALF_OPEN &&
             flow_idle(&slot->key, bpf_ktime_get_coarse_ns()) < FNET_RECLAIM_IDLE_NS)
             return 0;
         walk->second = index + 1;
@@ -191,10 +191,10 @@ __noinline int slot_reclaim(void)
     walk.limit = table->unused < cfg.max_flows ? table->unused : cfg.max_flows;
     walk.closed_exist = table->count[FNET_CLASS_CLOSED] > 0;
     if (table->count[FNET_CLASS_CLOSED] <= 0 && table->count[FNET_CLASS_HALF_OPEN] <= 0 &&
-        table->count[FNET_CLASS_DATAGRAM] <= 0)
+        table->count[FNET_CLASS_DATAGRAM] <= 0 && table->count[FNET_CLASS_CLOSING] <= 0)
         return -1;
     bpf_loop(FNET_RECLAIM_WINDOW, reclaim_step, &walk, 0);
-    if (!walk.found && walk.second && flow_remove(walk.second - 1))
+    if (!walk.found && walk.second && flow_remove(walk.second - 1, walk.second_class, FNET_SCRATCH_PACKET))
         walk.found = walk.second;
     if (!walk.found)
         return -1;
@@ -268,13 +268,18 @@ __noinline int flow_track(struct fnet_flow *flow, const struct fnet_flow_key *ke
         }
     } else if (flow->state == FNET_FLOW_REPLIED && (key->protocol != IPPROTO_TCP || (tcp_flags & FNET_TCP_ACK))) {
         flow->state = FNET_FLOW_ESTABLISHED;
-        flow_reclassify(flow->slot, key->protocol == IPPROTO_TCP ? FNET_CLASS_ESTABLISHED : FNET_CLASS_DATAGRAM);
+        if (!(partner->flags & FNET_FLOW_FIN)) /* else it is closing already */
+            flow_reclassify(flow->slot, key->protocol == IPPROTO_TCP ? FNET_CLASS_ESTABLISHED : FNET_CLASS_DATAGRAM);
     }
     if (tcp_flags & FNET_TCP_FIN) {
         flow->flags |= FNET_FLOW_FIN;
         if (partner->flags & FNET_FLOW_FIN) {
             flow->state = partner->state = FNET_FLOW_CLOSED;
             flow_reclassify(flow->slot, FNET_CLASS_CLOSED);
+        } else {
+            /* A peer that vanishes now must not hold the slot for hours. And should both directions' FINs race on two
+             * CPUs, each missing the other's, this is where the flow stays. */
+            flow_reclassify(flow->slot, FNET_CLASS_CLOSING);
         }
     }
     return 0;
@@ -290,7 +295,7 @@ static long collect_step(__u32 i, __u64 *now)
 {
     struct fnet_flow_table *table = map_single(flow_table);
     struct fnet_flow_slot *slot;
-    __u32 index, limit;
+    __u32 index, limit, flow_class;
 
     if (!table)
         return 1;
@@ -304,8 +309,9 @@ static long collect_step(__u32 i, __u64 *now)
     slot = bpf_map_lookup_elem(&flow_slots, &index);
     if (!slot)
         return 1;
-    if (slot->flow_class != FNET_CLASS_NONE &&
-        flow_idle(&slot->key, *now) > flow_timeout(slot->flow_class, slot->key.protocol) && flow_remove(index)) {
+    flow_class = slot->flow_class;
+    if (flow_class != FNET_CLASS_NONE && flow_idle(&slot->key, *now) > flow_timeout(flow_class, slot->key.protocol) &&
+        flow_remove(index, flow_class, FNET_SCRATCH_PACKET)) {
         slot_free(index);
         __sync_fetch_and_add(&table->expired, 1);
     }
@@ -346,7 +352,9 @@ static long purge_step(__u32 i, struct fnet_purge *request)
             ? (flow->endpoint_ifindex != request->endpoint_ifindex && key.ifindex != request->endpoint_ifindex)
             : flow->service != request->service)
         return 0;
-    if (flow_remove(index)) {
+    /* Its class may change meanwhile: once more then. */
+    if (flow_remove(index, slot->flow_class, FNET_SCRATCH_TASK) ||
+        flow_remove(index, slot->flow_class, FNET_SCRATCH_TASK)) {
         slot_free(index);
         request->removed++;
     }

@@ -126,7 +126,11 @@ struct {
     __type(value, struct fnet_collector);
 } collector SEC(".maps");
 
-/* Work space that would not fit the 512 bytes of stack. All users run with bottom halves off, so it is never shared. */
+/* Work space that would not fit the 512 bytes of stack. Packets and timers run in softirq, one at a time on a CPU; what
+ * user space runs (bpf_prog_test_run) can be interrupted by them and has a part of its own. */
+#define FNET_SCRATCH_PACKET 0
+#define FNET_SCRATCH_TASK 1
+#define FNET_SCRATCH_PARTS 2
 struct fnet_scratch {
     struct fnet_flow_key original_key;
     struct fnet_flow_key reply_key;
@@ -138,7 +142,7 @@ struct fnet_scratch {
 };
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-    __uint(max_entries, 1);
+    __uint(max_entries, FNET_SCRATCH_PARTS);
     __type(key, __u32);
     __type(value, struct fnet_scratch);
 } scratch SEC(".maps");

@@ -107,6 +107,7 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
         __builtin_memcpy(&ip->saddr, &flow->new_src, 16);
         __builtin_memcpy(&ip->daddr, &flow->new_dst, 16);
         ip->hop_limit--;
+        bpf_csum_update(skb, bpf_htons(0xfffe)); /* CHECKSUM_COMPLETE only: no header checksum makes up for it */
     } else {
         struct iphdr *ip = data + ETH_HLEN;
         if ((void *)(ip + 1) > data_end)

@@ -10,7 +10,7 @@
 #define FNET_TCP_ACK 0x10
 
 enum packet_kind {
-    PACKET_TUPLE,      /* TCP, UDP, SCTP or ICMP echo: the key is complete */
+    PACKET_TUPLE,      /* TCP, UDP or ICMP echo: the key is complete */
     PACKET_ICMP_OTHER, /* ICMP(v6) that is not echo; addresses and protocol are valid */
     PACKET_FRAGMENT,   /* addresses and protocol are valid */
     PACKET_OTHER_L4,   /* IP with another protocol or an extension header; addresses are valid */
@@ -29,6 +29,7 @@ struct packet {
     __u8 tcp_flags;
     __u8 icmp_type;
     __u8 csum_offset;   /* of the L4 checksum from l4_offset; 0 = no checksum of ours */
+    __u8 l4_header;     /* bytes; TCP with its options */
     __u8 gateway_bound; /* destination MAC is the gateway's */
     __u8 multicast;     /* destination MAC is multicast or broadcast */
     __u8 martian;       /* an address that never travels: no flow may be opened */
@@ -120,6 +121,7 @@ FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end,
         key->dst_port = tcp->dest;
         packet->tcp_flags = ((__u8 *)tcp)[13];
         packet->csum_offset = offsetof(struct tcphdr, check);
+        packet->l4_header = (__u8)(tcp->doff * 4);
         return PACKET_TUPLE;
     }
     case IPPROTO_UDP: {
@@ -129,6 +131,7 @@ FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end,
         key->src_port = udp->source;
         key->dst_port = udp->dest;
         packet->csum_offset = offsetof(struct udphdr, check);
+        packet->l4_header = sizeof(*udp);
         return PACKET_TUPLE;
     }
     case IPPROTO_ICMP:

@@ -63,9 +63,9 @@ TEST_F(FlowState, AckWithoutAnAnswerIsNoHandshake) {
 TEST_F(FlowState, FinInBothDirectionsCloses) {
     establish();
     request(kFinAck);
-    EXPECT_EQ(tcp_class(), FNET_CLASS_ESTABLISHED) << "half closed: the other side may send for hours";
+    EXPECT_EQ(tcp_class(), FNET_CLASS_CLOSING) << "a peer that vanishes now holds the slot for minutes, not hours";
     answer(kAck);
-    EXPECT_EQ(tcp_class(), FNET_CLASS_ESTABLISHED);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_CLOSING);
     answer(kFinAck);
     EXPECT_EQ(tcp_class(), FNET_CLASS_CLOSED);
     request(kAck);
@@ -77,9 +77,9 @@ TEST_F(FlowState, FinInBothDirectionsCloses) {
 TEST_F(FlowState, FinOfTheServerFirstClosesToo) {
     establish();
     answer(kFinAck);
-    EXPECT_EQ(tcp_class(), FNET_CLASS_ESTABLISHED);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_CLOSING);
     answer(kFinAck);  // retransmitted: still one direction
-    EXPECT_EQ(tcp_class(), FNET_CLASS_ESTABLISHED);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_CLOSING);
     request(kFinAck);
     EXPECT_EQ(tcp_class(), FNET_CLASS_CLOSED);
 }
@@ -143,7 +143,7 @@ TEST_F(FlowState, ClosedTupleIsUsedAgainByASyn) {
     request(kAck);
     EXPECT_EQ(tcp_class(), FNET_CLASS_ESTABLISHED);
     request(kFinAck);
-    EXPECT_EQ(tcp_class(), FNET_CLASS_ESTABLISHED) << "the FIN of the earlier connection is forgotten";
+    EXPECT_EQ(tcp_class(), FNET_CLASS_CLOSING) << "the FIN of the earlier connection is forgotten";
     EXPECT_EQ(flows().size(), 2U);
     EXPECT_TRUE(slots_are_accounted_for());
 }
@@ -192,10 +192,10 @@ TEST_F(FlowState, DatagramsAreAnsweredOnlyWhenTheOriginatorSendsOnceMore) {
 }
 
 TEST_F(FlowState, PingIsADatagramToo) {
-    const auto key = key_of(Protocol::kIcmp, container_ip, 7, client, 0, container().ifindex);
-    const Packet ask = from_container / ip(container_ip, client) / echo(kEchoRequest, 7);
+    const auto key = key_of(Protocol::kIcmp, container_ip, 20007, client, 0, container().ifindex);
+    const Packet ask = from_container / ip(container_ip, client) / echo(kEchoRequest, 20007);
     at_container(ask);
-    at_uplink(from_outside / ip(client, host_ip) / echo(kEchoReply, 7));
+    at_uplink(from_outside / ip(client, host_ip) / echo(kEchoReply, 20007));
     EXPECT_EQ(class_of(key), FNET_CLASS_HALF_OPEN);
     at_container(ask);
     EXPECT_EQ(class_of(key), FNET_CLASS_DATAGRAM);

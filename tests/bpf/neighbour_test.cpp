@@ -56,8 +56,8 @@ TEST_F(ToNeighbour, WithoutInterContainerTrafficIsDropped) {
     EXPECT_THAT(at_container(container_to_neighbour / ip(container_ip, neighbour_ip) / tcp(20000, 80)), IsDropped(FNET_NETWORK_ISOLATED));
     EXPECT_THAT(at_container(from_container / ip(container_ip, neighbour_ip) / udp(20000, 80)), IsDropped(FNET_NETWORK_ISOLATED));
     EXPECT_THAT(at_container(container_to_neighbour / ip(container6, neighbour6) / tcp(20000, 80)), IsDropped(FNET_NETWORK_ISOLATED));
-    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / echo(kEchoRequest, 3)),
-                Redirects(out_of_uplink / ip(host_ip, client, 63) / echo(kEchoRequest, 3)))
+    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / echo(kEchoRequest, 20003)),
+                Redirects(out_of_uplink / ip(host_ip, client, 63) / echo(kEchoRequest, 20003)))
         << "the way out stays open";
 }
 
@@ -117,6 +117,14 @@ TEST_P(Hairpin, ReachesItselfAsTheGateway) {
                 Redirects(into_container / ip(v().gateway(), v().container(), 63) / v().l4(20000, 80)));
     EXPECT_THAT(at_container(from_container / ip(v().container(), v().gateway()) / v().l4(80, 20000, kSynAck)),
                 Redirects(into_container / ip(v().host(), v().container(), 63) / v().l4(8080, 20000, kSynAck)));
+}
+
+TEST_P(Hairpin, InternalNetworkStaysInside) {
+    publish({.protocol = v().protocol, .address = v().host()}, stranger());
+    publish({.id = 2, .protocol = v().protocol, .address = v().host(), .port = 8081}, neighbour());
+    set_flags(container(), FNET_ENDPOINT_INTERNAL);
+    EXPECT_THAT(at_container(from_container / ip(v().container(), v().host()) / v().l4(20000, 8080)), IsDropped(FNET_NETWORK_INTERNAL));
+    EXPECT_EQ(at_container(from_container / ip(v().container(), v().host()) / v().l4(20000, 8081)).action, kRedirected);
 }
 
 TEST_P(Hairpin, AddressWithoutARouteIsNotTheHosts) {

@@ -77,8 +77,8 @@ TEST_F(Wire, Ipv6TravelsTheSameWays) {
     publish({.address = host6});
     outside().send(from_outside / ip(client6, host6) / tcp(40000, 8080));
     EXPECT_TRUE(inside().receive(into_container / ip(client6, container6, 63) / tcp(40000, 80)).has_value());
-    inside().send(from_container / ip(container6, client6) / echo(kEchoRequest6, 9));
-    EXPECT_TRUE(outside().receive(out_of_uplink / ip(host6, client6, 63) / echo(kEchoRequest6, 9)).has_value());
+    inside().send(from_container / ip(container6, client6) / echo(kEchoRequest6, 20009));
+    EXPECT_TRUE(outside().receive(out_of_uplink / ip(host6, client6, 63) / echo(kEchoRequest6, 20009)).has_value());
 }
 
 TEST_F(Wire, UnknownNextHopIsAskedForAndThePacketFollows) {
