@@ -72,4 +72,12 @@ void udp_rr(const ClientOptions& options);
 void udp_sink(const SinkOptions& options);
 void inject(const InjectOptions& options);
 
+struct RedirectOptions {
+    std::string from;
+    std::string to;
+    bool into_peer = false;  ///< into the namespace of the veth peer of `to`
+};
+/// IP packets that enter at `from` go to `to` by a BPF program that does nothing else.
+void redirect(const RedirectOptions& options);
+
 }  // namespace fnbench

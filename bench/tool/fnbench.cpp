@@ -126,6 +126,12 @@ int main(int argc, char** argv) {
     inject_command->add_option("--sink-port", injection.sink_port)->required();
     add_span(inject_command, injection.span);
 
+    RedirectOptions redirection;
+    CLI::App* redirect_command = app.add_subcommand("redirect", "attach a BPF program that only redirects: the floor of any such datapath");
+    redirect_command->add_option("--from", redirection.from, "device at whose ingress it sits")->required();
+    redirect_command->add_option("--to", redirection.to, "device")->required();
+    redirect_command->add_flag("--peer", redirection.into_peer, "into the namespace of the device's veth peer");
+
     for (CLI::App* command : app.get_subcommands({})) add_common(command, common);
     CLI11_PARSE(app, argc, argv);
 
@@ -151,6 +157,8 @@ int main(int argc, char** argv) {
         udp_sink(sink);
     } else if (*inject_command) {
         inject(injection);
+    } else if (*redirect_command) {
+        redirect(redirection);
     }
     return 0;
 }
