@@ -1,8 +1,11 @@
 #include "userspace/control/networks.h"
 
 #include <algorithm>
+#include <charconv>
+#include <random>
 
 #include "userspace/control/readers.h"
+#include "userspace/host/sysctl.h"
 #include "userspace/model/address_pool.h"
 #include "userspace/model/names.h"
 
@@ -41,6 +44,30 @@ Result<std::vector<TakenPrefix>> taken_by_host(Netlink& netlink) {
         taken.push_back({address.address.network(), "interface " + netlink.link_name(address.link)});
     }
     return taken;
+}
+
+/// False for a kernel without IPv6, and where the administrator has switched it off for everything.
+bool ipv6_is_on() {
+    return read_sysctl("ipv6/conf/all/disable_ipv6").value_or("1") == "0";
+}
+
+/// The node's own prefix for networks that ask for none (RFC 4193 3.2.2). Its global id is drawn once and kept, so that the
+/// networks of a node are neighbours and those of two nodes never meet.
+Result<SubnetPool> ula_pool_of(Store& store) {
+    constexpr const char* kKey = "ula/global_id";
+    std::uint64_t id = 0;
+    if (const auto kept = TRY(store.setting(kKey)); kept) {
+        std::from_chars(kept->data(), kept->data() + kept->size(), id, 16);
+    } else {
+        std::random_device random;
+        id = (std::uint64_t{random()} << 32U | random()) & 0xff'ffff'ffffU;
+        std::array<char, 16> text{};
+        const auto end = std::to_chars(text.begin(), text.end(), id, 16).ptr;
+        CHECK_OK(store.set_setting(kKey, std::string{text.begin(), end}));
+    }
+    std::array<std::uint8_t, 5> bytes{};
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(id >> (8 * (bytes.size() - 1 - i)));
+    return ula_pool(bytes);
 }
 
 }  // namespace
@@ -89,6 +116,10 @@ Result<Network> draft_network(Store& store, Netlink& netlink, const NetworkReque
         auto subnet = pick_subnet(default_ipv4_pools(), taken);
         if (!subnet) return std::move(subnet).error().in("network '" + request.name + "'");
         network.subnets.push_back(*subnet);
+        if (ipv6_is_on()) {
+            const SubnetPool pool = TRY(ula_pool_of(store));
+            network.subnets.push_back(TRY(pick_subnet(std::span{&pool, 1}, taken)));
+        }
     } else {
         for (const IpPrefix& subnet : network.subnets)
             if (Status free = check_subnet_is_free(subnet, taken); !free)
