@@ -105,7 +105,7 @@ static long port_step(__u32 i, struct port_walk *walk)
 {
     struct fnet_scratch *work = map_single(scratch);
     __be16 port;
-    long error;
+    int error; /* before 6.4 the upper half of what the helper returns is not the sign */
 
     if (!work)
         return 1;
@@ -117,7 +117,7 @@ static long port_step(__u32 i, struct port_walk *walk)
         return 0;
     work->reply_key.dst_port = port;
     nat_set_port_difference(&work->reply_key, &work->reply);
-    error = bpf_map_update_elem(&flows, &work->reply_key, &work->reply, BPF_NOEXIST);
+    error = (int)bpf_map_update_elem(&flows, &work->reply_key, &work->reply, BPF_NOEXIST);
     if (!error) {
         walk->claimed = 1;
         return 1;
