@@ -3,8 +3,13 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include <array>
 
 namespace fastnet {
 namespace {
@@ -52,6 +57,28 @@ private:
     libbpf_print_fn_t previous_;
 };
 
+/// Whether any filter hangs at @p direction of the device's clsact qdisc; true also if the kernel does not tell.
+bool has_filters(int ifindex, Direction direction) {
+    struct {
+        nlmsghdr header;
+        tcmsg message;
+    } request{};
+    request.header.nlmsg_len = sizeof request;
+    request.header.nlmsg_type = RTM_GETTFILTER;
+    request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    request.message.tcm_family = AF_UNSPEC;
+    request.message.tcm_ifindex = ifindex;
+    request.message.tcm_parent =
+        TC_H_MAKE(TC_H_CLSACT, direction == Direction::kIngress ? TC_H_MIN(TC_H_MIN_INGRESS) : TC_H_MIN(TC_H_MIN_EGRESS));
+    const UniqueFd socket_fd{socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)};
+    if (!socket_fd || send(socket_fd.get(), &request, sizeof request, 0) < 0) return true;
+    // The first message decides: a filter, or the end of the list. It fits, whatever follows it.
+    alignas(nlmsghdr) std::array<char, 32768> answer{};
+    const ssize_t length = recv(socket_fd.get(), answer.data(), answer.size(), 0);
+    if (length < static_cast<ssize_t>(sizeof(nlmsghdr))) return true;
+    return reinterpret_cast<const nlmsghdr*>(answer.data())->nlmsg_type != NLMSG_DONE;
+}
+
 }  // namespace
 
 Status attach_tcx(int program_fd, int ifindex, Direction direction, const std::filesystem::path& pin) {
@@ -78,9 +105,22 @@ Status detach_clsact(int ifindex, Direction direction) {
     const QuietLibbpf quiet;
     bpf_tc_hook hook = tc_hook(ifindex, direction);
     LIBBPF_OPTS(bpf_tc_opts, options, .handle = kFilterHandle, .priority = kFilterPriority);
-    if (const int error = bpf_tc_detach(&hook, &options); error != 0 && error != -ENOENT && error != -ENODEV && error != -EINVAL)
+    if (const int error = bpf_tc_detach(&hook, &options); error == -ENOENT || error == -ENODEV || error == -EINVAL)
+        return ok();  // no filter, no device, no qdisc
+    else if (error != 0)
         return sys_error(error, "detach from clsact " + side(direction) + " of " + device_name(ifindex));
+    if (has_filters(ifindex, Direction::kIngress) || has_filters(ifindex, Direction::kEgress)) return ok();
+    // Both sides: the qdisc itself.
+    hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
+    (void)bpf_tc_hook_destroy(&hook);
     return ok();
+}
+
+bool clsact_attached(int ifindex, Direction direction) {
+    const QuietLibbpf quiet;
+    const bpf_tc_hook hook = tc_hook(ifindex, direction);
+    LIBBPF_OPTS(bpf_tc_opts, options, .handle = kFilterHandle, .priority = kFilterPriority);
+    return bpf_tc_query(&hook, &options) == 0;
 }
 
 Status attach_cgroup_link(int program_fd, const std::filesystem::path& cgroup, int attach_type, const std::filesystem::path& pin) {

@@ -401,7 +401,7 @@ bool Datapath::cgroup_attached() const {
 }
 
 bool Datapath::is_attached(int ifindex, Hook hook) const {
-    if (!tcx_) return true;
+    if (!tcx_) return clsact_attached(ifindex, direction_of(program_of(hook)));
     const UniqueFd link{bpf_obj_get(link_pin(pin_dir_, ifindex, program_of(hook)).c_str())};
     bpf_link_info info{};
     __u32 length = sizeof info;

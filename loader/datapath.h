@@ -73,7 +73,7 @@ public:
     /// bind4/bind6 hooks at a cgroup v2 directory.
     Status attach_cgroup(const std::filesystem::path& cgroup);
     bool cgroup_attached() const;
-    /// Whether the hook stands. A clsact filter that others removed is not noticed: it has no pin.
+    /// Whether the hook stands: somebody else may have removed it, or the device.
     bool is_attached(int ifindex, Hook hook) const;
     std::vector<AttachedHook> attached() const;
 

@@ -121,8 +121,8 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
     }
     if (!flow->port_diff)
         return 0;
-    /* It is 74 at most. A mask rather than a comparison: the latter may be made on another copy of the register than
-     * the one that is added, and before 6.8 the verifier does not know that they are copies. */
+    /* It is 74 at most. A mask rather than a comparison: that may be made on another copy of the register than the one
+     * that is added, and 6.1 does not know that the two are the same. */
     ports = data + (l4 & 0x7f);
     if ((void *)(ports + 4) > data_end)
         return -1;

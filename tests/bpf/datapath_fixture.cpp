@@ -11,12 +11,17 @@
 #include <thread>
 
 #include "datapath.skel.h"
+#include "loader/attachment.h"
 #include "loader/features.h"
 
 namespace fastnet::test {
 namespace {
 
 constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46), kTcxEgress = static_cast<bpf_attach_type>(47);  // 6.6
+
+Direction direction_of(const std::string& program) {
+    return program == "tc_gateway_out" ? Direction::kEgress : Direction::kIngress;
+}
 
 std::uint64_t coarse_now_ns() {
     timespec now{};
@@ -272,16 +277,25 @@ int DatapathTest::run_maintenance(const char* program) {
 }
 
 void DatapathTest::attach(const char* program, const std::string& device) {
-    const bool egress = std::strcmp(program, "tc_gateway_out") == 0;
-    UniqueFd link{
-        bpf_link_create(program_fd(program), static_cast<int>(lab().ifindex(device)), egress ? kTcxEgress : kTcxIngress, nullptr)};
-    require(static_cast<bool>(link), std::string{"attach "} + program + " by tcx (Linux 6.6)");
+    const auto ifindex = static_cast<int>(lab().ifindex(device));
+    const Direction direction = direction_of(program);
+    UniqueFd link;
+    if (features().tcx) {
+        link.reset(bpf_link_create(program_fd(program), ifindex, direction == Direction::kEgress ? kTcxEgress : kTcxIngress, nullptr));
+        require(static_cast<bool>(link), std::string{"attach by tcx: "} + program);
+    } else {
+        require(static_cast<bool>(attach_clsact(program_fd(program), ifindex, direction)), std::string{"attach to clsact: "} + program);
+    }
     links_[program + (' ' + device)] = std::move(link);
 }
 
 void DatapathTest::detach(const char* program, const std::string& device) {
     const auto link = links_.find(program + (' ' + device));
-    require(link != links_.end() && bpf_link_detach(link->second.get()) == 0, "detach");
+    require(link != links_.end(), "detach what was not attached");
+    if (link->second)
+        require(bpf_link_detach(link->second.get()) == 0, "detach");
+    else
+        require(static_cast<bool>(detach_clsact(static_cast<int>(lab().ifindex(device)), direction_of(program))), "detach");
     links_.erase(link);
 }
 

@@ -87,7 +87,7 @@ protected:
     /// Without the verdicts, which cost more than the run: for thousands of packets. False: the kernel refused the frame.
     bool run_quickly(const char* program, const Bytes& frame, std::uint32_t ifindex, Outcome& outcome);
     int run_maintenance(const char* program);
-    /// By a link that lives as long as the test, or until detach(). Ingress, but for tc_gateway_out.
+    /// For as long as the test, or until detach(); by tcx, below 6.6 by clsact. Ingress, but for tc_gateway_out.
     void attach(const char* program, const std::string& device);
     void detach(const char* program, const std::string& device);
     void attach_to_cgroup(const char* program, int cgroup_fd, int attach_type);
@@ -139,7 +139,7 @@ private:
     std::unique_ptr<NetLab> lab_;
     ::datapath* skeleton_ = nullptr;
     std::map<std::string, std::vector<char>> logs_;
-    std::map<std::string, UniqueFd> links_;  // by what and where
+    std::map<std::string, UniqueFd> links_;  // by what and where; none for clsact
     Container container_, neighbour_, stranger_;
 };
 
