@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bpf/lib/create.h"
+#include "bpf/lib/icmp.h"
 
 #define DHCP_SERVER_PORT 67
 #define DHCP6_SERVER_PORT 547
@@ -392,6 +393,11 @@ int tc_container(struct __sk_buff *skb)
         return container_to_neighbour(skb, &packet, endpoint, target);
     if (!packet.gateway_bound)
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
+    if (packet.kind == PACKET_ICMP_OTHER && icmp_is_error(&packet)) {
+        action = icmp_error_forward(skb, &packet, ifindex);
+        if (action != ICMP_ERROR_NOT_OURS)
+            return action;
+    }
     action = container_open(skb, &packet);
     return action == FLOW_CREATED ? flow_follow(skb, &packet) : action;
 }

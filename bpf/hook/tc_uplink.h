@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bpf/lib/create.h"
+#include "bpf/lib/icmp.h"
 
 FNET_INLINE int in_container_subnet(const struct fnet_addr *addr)
 {
@@ -157,8 +158,10 @@ int tc_uplink(struct __sk_buff *skb)
         return drop(skb, NOT_PUBLISHED);
     if (packet.kind == PACKET_FRAGMENT)
         return to_kernel(skb, FRAGMENT_TO_KERNEL);
-    if (packet.kind == PACKET_ICMP_OTHER)
-        return to_kernel(skb, ICMP_TO_KERNEL);
+    if (packet.kind == PACKET_ICMP_OTHER) {
+        action = icmp_is_error(&packet) ? icmp_error_forward(skb, &packet, 0) : ICMP_ERROR_NOT_OURS;
+        return action == ICMP_ERROR_NOT_OURS ? to_kernel(skb, ICMP_TO_KERNEL) : action;
+    }
     if (packet.kind != PACKET_TUPLE)
         return to_kernel(skb, HOST_TRAFFIC);
     flow = bpf_map_lookup_elem(&flows, key);

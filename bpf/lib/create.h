@@ -148,7 +148,7 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     __u64 now = bpf_ktime_get_coarse_ns();
     __u16 wanted;
     __u32 ifindex;
-    long error;
+    int error;
 
     if (!work || !table) {
         slot_free(index);
@@ -200,7 +200,7 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     original->new_src_port = work->reply_key.dst_port;
     nat_set_address_difference(&work->original_key, original);
     nat_set_port_difference(&work->original_key, original);
-    error = bpf_map_update_elem(&flows, &work->original_key, original, BPF_NOEXIST);
+    error = (int)bpf_map_update_elem(&flows, &work->original_key, original, BPF_NOEXIST);
     if (error) {
         bpf_map_delete_elem(&flows, &work->reply_key);
         slot_free(index);

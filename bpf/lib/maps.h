@@ -131,6 +131,13 @@ struct {
 #define FNET_SCRATCH_PACKET 0
 #define FNET_SCRATCH_TASK 1
 #define FNET_SCRATCH_PARTS 2
+struct fnet_icmp_quote { /* the start of the packet that an ICMP error is about */
+    union {
+        struct iphdr v4;
+        struct ipv6hdr v6;
+    };
+    __be16 l4[4];
+};
 struct fnet_scratch {
     struct fnet_flow_key original_key;
     struct fnet_flow_key reply_key;
@@ -139,6 +146,9 @@ struct fnet_scratch {
     struct bpf_fib_lookup route; /* of exit_lookup(), also used without a new flow */
     struct fnet_flow_key victim; /* of flow_remove() */
     struct fnet_flow_key victim_partner;
+    struct fnet_icmp_quote quote; /* of icmp_error_forward() */
+    struct fnet_addr quote_src;   /* of the translated error; beside each other as in an IPv6 header */
+    struct fnet_addr quote_dst;
 };
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -169,6 +169,12 @@ MATCHER_P(Redirects, expected, "is redirected as " + describe(Packet{expected}.b
     *result_listener << result.message();
     return static_cast<bool>(result);
 }
+/// An ICMP error, with the packet that it quotes.
+MATCHER_P(RedirectsError, expected, "is redirected as " + describe(Packet{expected}.bytes())) {
+    const auto result = redirected(arg, FNET_ICMP_FORWARDED, expected);
+    *result_listener << result.message();
+    return static_cast<bool>(result);
+}
 /// The same to another container of the network, which needs no flow.
 MATCHER_P(RedirectsToNeighbour, expected, "is redirected as " + describe(Packet{expected}.bytes())) {
     const auto result = redirected(arg, FNET_LOCAL_FORWARDED, expected);
