@@ -40,6 +40,11 @@ bpf_tc_hook tc_hook(int ifindex, Direction direction) {
     return hook;
 }
 
+/// A link outlives its device or cgroup, and being detached by force (`bpftool link detach`): it then leads nowhere.
+bool leads_nowhere(const Error& error) {
+    return error.sys_errno == ENOLINK;
+}
+
 Status pin_link(const UniqueFd& link, const std::filesystem::path& pin) {
     if (bpf_obj_pin(link.get(), pin.c_str()) != 0) return sys_error(errno, "pin link " + pin.string());
     return ok();
@@ -82,7 +87,11 @@ bool has_filters(int ifindex, Direction direction) {
 }  // namespace
 
 Status attach_tcx(int program_fd, int ifindex, Direction direction, const std::filesystem::path& pin) {
-    if (std::filesystem::exists(pin)) return update_link(pin, program_fd);
+    if (std::filesystem::exists(pin)) {
+        Status updated = update_link(pin, program_fd);
+        if (updated || !leads_nowhere(updated.error())) return updated;
+        (void)unlink(pin.c_str());
+    }
     // libbpf 1.1 knows no tcx; its generic branch passes what we need: our place is the end of the list.
     UniqueFd link{bpf_link_create(program_fd, ifindex, tcx_type(direction), nullptr)};
     if (!link) return sys_error(errno, "attach to tcx " + side(direction) + " of " + device_name(ifindex));
@@ -124,7 +133,11 @@ bool clsact_attached(int ifindex, Direction direction) {
 }
 
 Status attach_cgroup_link(int program_fd, const std::filesystem::path& cgroup, int attach_type, const std::filesystem::path& pin) {
-    if (std::filesystem::exists(pin)) return update_link(pin, program_fd);
+    if (std::filesystem::exists(pin)) {
+        Status updated = update_link(pin, program_fd);
+        if (updated || !leads_nowhere(updated.error())) return updated;
+        (void)unlink(pin.c_str());
+    }
     const UniqueFd directory{open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     if (!directory) return sys_error(errno, "open cgroup " + cgroup.string());
     UniqueFd link{bpf_link_create(program_fd, directory.get(), static_cast<bpf_attach_type>(attach_type), nullptr)};

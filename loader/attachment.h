@@ -12,7 +12,8 @@ namespace fastnet {
 
 enum class Direction { kIngress, kEgress };
 
-/// Attach @p program_fd to @p ifindex and pin the link at @p pin; replaces the program if the pin exists.
+/// Attach @p program_fd to @p ifindex and pin the link at @p pin; replaces the program if the pin exists, and the pin if
+/// its link leads nowhere any more.
 Status attach_tcx(int program_fd, int ifindex, Direction direction, const std::filesystem::path& pin);
 /// Replaces atomically if our filter is there already.
 Status attach_clsact(int program_fd, int ifindex, Direction direction);
@@ -22,7 +23,8 @@ Status detach_clsact(int ifindex, Direction direction);
 bool clsact_attached(int ifindex, Direction direction);
 /// cgroup link with BPF_F_ALLOW_MULTI; @p attach_type is BPF_CGROUP_INET4_BIND or the like.
 Status attach_cgroup_link(int program_fd, const std::filesystem::path& cgroup, int attach_type, const std::filesystem::path& pin);
-/// Swaps the program of the link pinned at @p pin, atomically.
+/// Swaps the program of the link pinned at @p pin, atomically. sys_errno is ENOLINK if the link leads nowhere: its device
+/// or cgroup is gone, or it was detached by force.
 Status update_link(const std::filesystem::path& pin, int program_fd);
 
 }  // namespace fastnet

@@ -2,6 +2,7 @@
 
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -167,6 +168,29 @@ Status arm_collector(const fs::path& programs) {
     return ok();
 }
 
+struct PinnedLink {
+    std::string program;
+    int ifindex = 0;       // 0 for cgroup hooks
+    std::uint32_t id = 0;  // 0 if it cannot be read
+    bool alive = false;    // not if its device or cgroup is gone, or if it was detached by force
+};
+
+PinnedLink read_link(const fs::path& pin) {
+    const std::string name = pin.filename();
+    const std::size_t dash = name.find('-');
+    PinnedLink link;
+    link.program = dash == std::string::npos ? name : name.substr(dash + 1);
+    if (dash != std::string::npos) link.ifindex = std::atoi(name.c_str());
+    bpf_link_info info{};
+    __u32 length = sizeof info;
+    const UniqueFd fd{bpf_obj_get(pin.c_str())};
+    if (!fd || bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return link;
+    link.id = info.id;
+    // The ifindex lies where that of XDP does; Debian 12's headers know no tcx.
+    link.alive = link.ifindex != 0 ? info.xdp.ifindex == static_cast<__u32>(link.ifindex) : info.cgroup.cgroup_id != 0;
+    return link;
+}
+
 /// Detaches now: dropping the last reference alone would do it later, from a work queue.
 void remove_link(const fs::path& pin) {
     if (const UniqueFd link{bpf_obj_get(pin.c_str())}; link) (void)bpf_link_detach(link.get());
@@ -246,6 +270,11 @@ std::uint64_t count_keys(int fd, __u32 key_size) {
         first = false;
     }
     return count;
+}
+
+bool device_exists(int ifindex) {
+    std::array<char, IF_NAMESIZE> name{};
+    return if_indextoname(static_cast<unsigned>(ifindex), name.data()) != nullptr;
 }
 
 std::uint32_t first_bits(const IpAddress& address) {
@@ -333,10 +362,11 @@ Status Datapath::replace_programs(const DatapathConfig& config, const Features& 
     // From here on each step can be repeated: a crash in between leaves old and new programs side by side on the same
     // maps, and the next call (the build id in the store is still the old one) finishes the work.
     for (const fs::path& pin : entries_of(pin_dir_ / "links")) {
-        const std::string name = pin.filename();
-        const std::size_t dash = name.find('-');
-        const std::string program = dash == std::string::npos ? name : name.substr(dash + 1);
-        CHECK_OK(update_link(pin, TRY(open_program(fresh / program)).get()));
+        Status updated = update_link(pin, TRY(open_program(fresh / read_link(pin).program)).get());
+        if (updated) continue;
+        // Nothing runs through a link that leads nowhere, such as that of a container which died: no reason to stop.
+        if (updated.error().sys_errno != ENOLINK) return updated;
+        remove_link(pin);
     }
     if (!tcx_) {
         std::vector<std::pair<int, Hook>> hooks;
@@ -347,6 +377,7 @@ Status Datapath::replace_programs(const DatapathConfig& config, const Features& 
             for (const Hook hook : hooks_of(device)) hooks.emplace_back(static_cast<int>(ifindex), hook);
         }));
         for (const auto& [ifindex, hook] : hooks) {
+            if (!device_exists(ifindex)) continue;
             const char* program = program_of(hook);
             CHECK_OK(attach_clsact(TRY(open_program(fresh / program)).get(), ifindex, direction_of(program)));
         }
@@ -396,44 +427,31 @@ Status Datapath::attach_cgroup(const fs::path& cgroup) {
 }
 
 bool Datapath::cgroup_attached() const {
-    std::error_code ignored;
-    return fs::exists(pin_dir_ / "links" / "cgroup_bind4", ignored) && fs::exists(pin_dir_ / "links" / "cgroup_bind6", ignored);
+    const fs::path links = pin_dir_ / "links";
+    return read_link(links / "cgroup_bind4").alive && read_link(links / "cgroup_bind6").alive;
 }
 
-bool Datapath::is_attached(int ifindex, Hook hook) const {
-    if (!tcx_) return clsact_attached(ifindex, direction_of(program_of(hook)));
-    const UniqueFd link{bpf_obj_get(link_pin(pin_dir_, ifindex, program_of(hook)).c_str())};
-    bpf_link_info info{};
-    __u32 length = sizeof info;
-    // A link whose device is gone, or that was detached by force, stays pinned but has no device any more.
-    return link && bpf_obj_get_info_by_fd(link.get(), &info, &length) == 0 && info.xdp.ifindex == static_cast<__u32>(ifindex);
+void Datapath::drop_dead_links() {
+    for (const fs::path& pin : entries_of(pin_dir_ / "links"))
+        if (const PinnedLink link = read_link(pin); link.id != 0 && !link.alive) remove_link(pin);
 }
 
 std::vector<AttachedHook> Datapath::attached() const {
     std::vector<AttachedHook> hooks;
     for (const fs::path& pin : entries_of(pin_dir_ / "links")) {
-        AttachedHook hook;
-        const std::string name = pin.filename();
-        const std::size_t dash = name.find('-');
-        if (dash != std::string::npos) {
-            hook.ifindex = std::atoi(name.c_str());
-            const std::string program = name.substr(dash + 1);
-            hook.name = title_of("tcx", program);
-        } else {
-            hook.name = "cgroup " + name;
-        }
-        bpf_link_info info{};
-        __u32 length = sizeof info;
-        if (const UniqueFd link{bpf_obj_get(pin.c_str())}; link && bpf_obj_get_info_by_fd(link.get(), &info, &length) == 0)
-            hook.link_id = info.id;
-        hooks.push_back(std::move(hook));
+        const PinnedLink link = read_link(pin);
+        if (!link.alive) continue;
+        hooks.push_back({link.ifindex != 0 ? title_of("tcx", link.program) : "cgroup " + link.program, link.ifindex, link.id});
     }
     if (tcx_) return hooks;
-    (void)endpoints_.for_each([&](const std::uint32_t ifindex, const fnet_endpoint&) {
-        hooks.push_back({"clsact ingress tc_container", static_cast<int>(ifindex), 0});
-    });
+    const auto add_filter = [&](int ifindex, Hook hook) {
+        const char* program = program_of(hook);
+        if (clsact_attached(ifindex, direction_of(program))) hooks.push_back({title_of("clsact", program), ifindex, 0});
+    };
+    (void)endpoints_.for_each(
+        [&](const std::uint32_t ifindex, const fnet_endpoint&) { add_filter(static_cast<int>(ifindex), Hook::kContainerIngress); });
     (void)devices_.for_each([&](const std::uint32_t ifindex, const fnet_device& device) {
-        for (const Hook hook : hooks_of(device)) hooks.push_back({title_of("clsact", program_of(hook)), static_cast<int>(ifindex), 0});
+        for (const Hook hook : hooks_of(device)) add_filter(static_cast<int>(ifindex), hook);
     });
     return hooks;
 }

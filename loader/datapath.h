@@ -73,9 +73,11 @@ public:
     /// bind4/bind6 hooks at a cgroup v2 directory.
     Status attach_cgroup(const std::filesystem::path& cgroup);
     bool cgroup_attached() const;
-    /// Whether the hook stands: somebody else may have removed it, or the device.
-    bool is_attached(int ifindex, Hook hook) const;
+    /// What stands: links whose device is gone or that were detached by force, and filters that somebody removed, are left
+    /// out.
     std::vector<AttachedHook> attached() const;
+    /// Removes the pins of links that lead nowhere any more.
+    void drop_dead_links();
 
     /// Flows of an endpoint (by host veth ifindex) or of a service: both directions removed, slots freed, totals kept.
     /// Returns how many flows went.

@@ -308,6 +308,7 @@ Result<DesiredState> Node::read_desired() {
 
 Status Node::repair() {
     const DesiredState desired = TRY(read_desired());
+    datapath_->drop_dead_links();
     CHECK_OK(apply_plan(*this, diff(desired, TRY(read_actual(netlink_, *datapath_)))));
     ReservedPorts reserved;
     for (const PublishedPort& port : desired.ports) reserved.add(port.host_ports);

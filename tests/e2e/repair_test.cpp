@@ -1,0 +1,107 @@
+// What somebody else broke in the kernel, and what an earlier version left there: the next command puts it right, or
+// says what it could not do. None of it may stop a command from running.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "tests/harness/lab.h"
+
+namespace fastnet::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class Repair : public LabTest {
+protected:
+    /// Where the link of @p program at the node's interface @p ifname is pinned; empty if there is none (clsact).
+    fs::path link_pin(const std::string& ifname, const std::string& program) {
+        const std::string name = lab().node().link_field(ifname, "ifindex") + "-" + program;
+        for (const fs::path& pin : lab().root().pin_files())
+            if (pin.filename() == name) return pin;
+        return {};
+    }
+
+    bool has_pin_named(const std::string& end) {
+        for (const fs::path& pin : lab().root().pin_files())
+            if (pin.string().ends_with(end)) return true;
+        return false;
+    }
+
+    /// Of the first endpoint's veth in the node.
+    std::string veth() {
+        for (const std::string& name : lab().node().links())
+            if (name.starts_with("fnv-")) return name;
+        return {};
+    }
+
+    static void detach_by_force(const fs::path& pin) {
+        const CommandResult result = run({"bpftool", "link", "detach", "pinned", pin.string()});
+        ASSERT_TRUE(result.ok()) << result;
+    }
+
+    void expect_web_answers() { EXPECT_NE(fetch(lab().client(), url(kNodeIp, 2000)), ""); }
+};
+
+TEST_F(Repair, ProgramsAreReplacedWhileALinkOfADeadContainerIsPinned) {
+    lab().attach("web", {"-p", "2000:80"});
+    lab().attach("gone");
+    const std::size_t links = lab().root().pinned().links.size();
+    lab().lose_container("gone");
+    const auto veths = [&] {
+        std::size_t count = 0;
+        for (const std::string& name : lab().node().links()) count += name.starts_with("fnv-") ? 1U : 0U;
+        return count;
+    };
+    ASSERT_TRUE(wait_until([&] { return veths() == 1; }));
+    const CommandResult result = lab().fastnet({"attach", "--mode", "bridge", "--reload"});
+    EXPECT_TRUE(result.ok()) << result;
+    EXPECT_LT(lab().root().pinned().links.size(), links) << "the dead link stays pinned";
+    EXPECT_EQ(lab().count("endpoints"), 1U);
+    const WebServer web{lab().at("web"), "web"};
+    expect_web_answers();
+}
+
+TEST_F(Repair, LinksThatWereDetachedByForceAreMadeAnew) {
+    lab().attach("web", {"-p", "2000:80"});
+    const WebServer web{lab().at("web"), "web"};
+    if (link_pin("eth0", "tc_uplink").empty()) GTEST_SKIP() << "no tcx on this kernel: there is no link to detach";
+    const std::string bridge = lab().node().link_field(veth(), "master");
+    for (const auto& [ifname, program] :
+         {std::pair{std::string{"eth0"}, "tc_uplink"}, {bridge, "tc_gateway_in"}, {bridge, "tc_gateway_out"}}) {
+        SCOPED_TRACE(program);
+        detach_by_force(link_pin(ifname, program));
+        const unsigned before = tcx_program_count(lab().node(), ifname);
+        const CommandResult result = lab().fastnet({"publish", "web", "2001:80"});  // a verb with cheap checks only
+        EXPECT_TRUE(result.ok()) << result;
+        EXPECT_EQ(tcx_program_count(lab().node(), ifname), before + 1);
+        expect_web_answers();
+    }
+}
+
+TEST_F(Repair, DeadLinkOfAnEndpointIsSeenByTheFullCheck) {
+    lab().attach("web", {"-p", "2000:80"});
+    const WebServer web{lab().at("web"), "web"};
+    const fs::path pin = link_pin(veth(), "tc_container");
+    if (pin.empty()) GTEST_SKIP() << "no tcx on this kernel: there is no link to detach";
+    detach_by_force(pin);
+    ASSERT_EQ(tcx_program_count(lab().node(), veth()), 0U);
+    lab().json({"attach", "--mode", "bridge"});
+    EXPECT_EQ(tcx_program_count(lab().node(), veth()), 1U);
+    expect_web_answers();
+}
+
+TEST_F(Repair, HeldPortsAreHeldAgainAfterTheirHookWasDetachedByForce) {
+    lab().attach("web", {"-p", "2000:80"});
+    fs::path hook;
+    for (const fs::path& pin : lab().root().pin_files())
+        if (pin.string().ends_with("links/cgroup_bind4")) hook = pin;
+    if (hook.empty()) GTEST_SKIP() << "no cgroup v2 hierarchy: there is no hook to detach";
+    detach_by_force(hook);
+    ASSERT_TRUE(Socket::bound(lab().node(), Transport::kTcp, {"0.0.0.0", 2000}).ok());
+    lab().json({"attach", "--mode", "bridge"});
+    EXPECT_FALSE(Socket::bound(lab().node(), Transport::kTcp, {"0.0.0.0", 2000}).ok());
+}
+
+}  // namespace
+}  // namespace fastnet::test
