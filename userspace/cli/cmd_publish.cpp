@@ -25,7 +25,7 @@ void add_publish(CLI::App& app, Context& context) {
     CLI::App* const command = app.add_subcommand("publish", "Publish more ports of a live container");
     const auto words = std::make_shared<Words>();
     command->add_option("endpoint", words->endpoint, "Name of the endpoint")->required()->type_name("ENDPOINT");
-    command->add_option("spec", words->specs, "Port to publish: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp|sctp]")
+    command->add_option("spec", words->specs, "Port to publish: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp]")
         ->required()
         ->type_name("SPEC");
     add_json_flag(*command, context);

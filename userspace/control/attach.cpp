@@ -282,6 +282,7 @@ Status check_request(const AttachRequest& request) {
         case EndpointMode::kMacvlan:
         case EndpointMode::kIpvlan: return usage_error(what + ": this mode is not part of this version", "use bridge, none or host");
     }
+    CHECK_OK(check_supported(request.ports));
     if (!request.name.empty()) CHECK_OK(check_name(request.name, "endpoint"));
     if (!request.ifname.empty()) {
         CHECK_OK(check_ifname(request.ifname));
@@ -338,6 +339,7 @@ Result<std::vector<std::string>> detach(const NodePaths& paths, const DetachRequ
 }
 
 Result<EndpointView> publish(const NodePaths& paths, const std::string& name, const std::vector<PublishSpec>& specs) {
+    CHECK_OK(check_supported(specs));
     Node node = TRY(open_for_endpoint(paths, name));
     const Endpoint endpoint = TRY(find_publisher(node, name));
     if (const auto network = TRY(node.store().find_network(endpoint.network_id)); network && network->internal)

@@ -9,6 +9,9 @@
 
 namespace fastnet {
 
+/// Refuses what the datapath does not serve yet: a port that is held and never answers helps nobody.
+Status check_supported(const std::vector<PublishSpec>& specs);
+
 /// The records for @p specs: host ports chosen where they are open, each checked against the host's sockets. Records of
 /// other endpoints are checked by the store when they are added.
 Result<std::vector<PublishedPort>> plan_ports(Node& node, const std::vector<PublishSpec>& specs, bool has_ipv4, bool has_ipv6);

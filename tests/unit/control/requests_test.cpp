@@ -39,6 +39,22 @@ TEST(AttachRequests, PublishingNeedsBridgeModeAndSaysWhy) {
     expect_usage(check_request(host), "mode none");
 }
 
+TEST(AttachRequests, PortsThatNoPacketWouldReachAreRefused) {
+    for (const char* const spec :
+         {"2000:80/sctp", "127.0.0.1:2000:80", "127.8.8.8::80", "[::1]:2000:80", "[::ffff:127.0.0.1]:2000:80/udp"}) {
+        SCOPED_TRACE(spec);
+        AttachRequest attach = request(EndpointMode::kBridge);
+        attach.ports = {*PublishSpec::parse("2001:80"), *PublishSpec::parse(spec)};
+        expect_usage(check_request(attach), "not supported yet");
+    }
+    for (const char* const spec : {"2000:80/udp", "0.0.0.0:2000:80", "128.0.0.1:2000:80", "[::2]:2000:80"}) {
+        SCOPED_TRACE(spec);
+        AttachRequest attach = request(EndpointMode::kBridge);
+        attach.ports = {*PublishSpec::parse(spec)};
+        EXPECT_TRUE(check_request(attach));
+    }
+}
+
 TEST(AttachRequests, OptionsOfAnEndpointNeedANamespace) {
     AttachRequest bare = request(EndpointMode::kBridge, false);
     bare.network = "blue";
