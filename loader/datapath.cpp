@@ -362,7 +362,12 @@ Status Datapath::replace_programs(const DatapathConfig& config, const Features& 
     // From here on each step can be repeated: a crash in between leaves old and new programs side by side on the same
     // maps, and the next call (the build id in the store is still the old one) finishes the work.
     for (const fs::path& pin : entries_of(pin_dir_ / "links")) {
-        Status updated = update_link(pin, TRY(open_program(fresh / read_link(pin).program)).get());
+        const fs::path program = fresh / read_link(pin).program;
+        if (!fs::exists(program)) {  // this build does without it
+            remove_link(pin);
+            continue;
+        }
+        Status updated = update_link(pin, TRY(open_program(program)).get());
         if (updated) continue;
         // Nothing runs through a link that leads nowhere, such as that of a container which died: no reason to stop.
         if (updated.error().sys_errno != ENOLINK) return updated;
@@ -580,6 +585,20 @@ Status Datapath::unload(const fs::path& pin_dir, const std::vector<int>& ifindex
     note(remove_directory(pin_dir.string() + "-new"));
     if (!failures.empty()) return failed("unload the datapath: " + failures);
     return ok();
+}
+
+Status Datapath::supersede(const fs::path& other) const {
+    if (!tcx_) {
+        // With the same handle our filters took the place of theirs. On the sides where we have none theirs still stand.
+        std::vector<int> ifindexes;
+        CHECK_OK(endpoints_.for_each(
+            [&](const std::uint32_t ifindex, const fnet_endpoint&) { ifindexes.push_back(static_cast<int>(ifindex)); }));
+        CHECK_OK(devices_.for_each([&](const std::uint32_t ifindex, const fnet_device& device) {
+            if (device.kind == FNET_DEVICE_UPLINK) ifindexes.push_back(static_cast<int>(ifindex));
+        }));
+        for (const int ifindex : ifindexes) CHECK_OK(detach_clsact(ifindex, Direction::kEgress));
+    }
+    return unload(other, {});
 }
 
 }  // namespace fastnet

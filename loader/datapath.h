@@ -105,6 +105,9 @@ public:
     /// Removes every pin of this datapath (links first, so hooks detach before maps go) and the clsact filters on
     /// @p ifindexes. Works on a half-loaded or foreign-version directory too; goes on after errors and reports all.
     static Status unload(const std::filesystem::path& pin_dir, const std::vector<int>& ifindexes);
+    /// Unloads the datapath of another version at @p other, once everything is attached here: there is no moment at which
+    /// a device has neither's programs.
+    Status supersede(const std::filesystem::path& other) const;
 
 private:
     Datapath() = default;

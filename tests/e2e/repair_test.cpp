@@ -103,5 +103,48 @@ TEST_F(Repair, HeldPortsAreHeldAgainAfterTheirHookWasDetachedByForce) {
     EXPECT_FALSE(Socket::bound(lab().node(), Transport::kTcp, {"0.0.0.0", 2000}).ok());
 }
 
+TEST_F(Repair, LinkWhoseProgramTheNewBuildLacksGoes) {
+    lab().attach("web", {"-p", "2000:80"});
+    const WebServer web{lab().at("web"), "web"};
+    const std::string bridge = lab().node().link_field(veth(), "master");
+    const fs::path pin = link_pin(bridge, "tc_gateway_out");
+    if (pin.empty()) GTEST_SKIP() << "no tcx on this kernel: filters have no pins";
+    fs::rename(pin, fs::path{pin}.replace_filename(lab().node().link_field(bridge, "ifindex") + "-tc_former"));
+    const CommandResult result = lab().fastnet({"attach", "--mode", "bridge", "--reload"});
+    EXPECT_TRUE(result.ok()) << result;
+    EXPECT_FALSE(has_pin_named("tc_former"));
+    EXPECT_EQ(tcx_program_count(lab().node(), bridge), 2U);
+    expect_web_answers();
+}
+
+TEST_F(Repair, DatapathOfAnotherVersionIsReplacedAndNothingOfItStays) {
+    lab().attach("web", {"-p", "2000:80", "-p", "2001:80"});
+    const WebServer web{lab().at("web"), "web"};
+    expect_web_answers();
+    const PinnedObjects former = lab().root().pinned();
+    fs::path pins;
+    for (const fs::path& pin : lab().root().pin_files())
+        if (pin.string().ends_with("maps/flows")) pins = pin.parent_path().parent_path();
+    ASSERT_FALSE(pins.empty());
+    const fs::path renamed = pins.parent_path() / "v1";
+    ASSERT_NE(pins, renamed);
+    fs::rename(pins, renamed);
+    const std::string bridge = lab().node().link_field(veth(), "master");
+    const unsigned programs = tcx_program_count(lab().node(), "eth0");
+
+    const CommandResult result = lab().fastnet({"attach", "--mode", "bridge"});
+    EXPECT_TRUE(result.ok()) << result;
+    lab().json({"unpublish", "web", "2001:80"});
+    EXPECT_NE(result.err.find("another version"), std::string::npos) << result;
+    EXPECT_FALSE(fs::exists(renamed));
+    EXPECT_TRUE(wait_until([&] { return still_alive(former).empty(); }));
+    EXPECT_EQ(tcx_program_count(lab().node(), "eth0"), programs);
+    EXPECT_EQ(tcx_program_count(lab().node(), bridge), 2 * programs);
+    EXPECT_EQ(tcx_program_count(lab().node(), veth()), programs);
+    expect_web_answers();
+    EXPECT_EQ(fetch(lab().client(), url(kNodeIp, 2001), 1), "") << "it is published through the former datapath";
+    EXPECT_TRUE(Socket::bound(lab().node(), Transport::kTcp, {"0.0.0.0", 2001}).ok());
+}
+
 }  // namespace
 }  // namespace fastnet::test

@@ -101,10 +101,7 @@ private:
         std::sort(ifindexes_.begin(), ifindexes_.end());
         ifindexes_.erase(std::unique(ifindexes_.begin(), ifindexes_.end()), ifindexes_.end());
         if (!is_bpffs(paths_.pins_parent.string())) return;
-        std::error_code error;
-        std::vector<fs::path> versions;
-        for (fs::directory_iterator entry{paths_.pins_parent, error}, end; !error && entry != end; entry.increment(error))
-            if (entry->path().filename().string().starts_with("v")) versions.push_back(entry->path());
+        const std::vector<fs::path> versions = pinned_versions(paths_);
         for (const fs::path& version : versions) note(Datapath::unload(version, ifindexes_));
         removed(versions.size(), "datapath");
     }
@@ -152,6 +149,14 @@ private:
 };
 
 }  // namespace
+
+std::vector<fs::path> pinned_versions(const NodePaths& paths) {
+    std::vector<fs::path> versions;
+    std::error_code error;
+    for (fs::directory_iterator entry{paths.pins_parent, error}, end; !error && entry != end; entry.increment(error))
+        if (entry->path().filename().string().starts_with("v")) versions.push_back(entry->path());
+    return versions;
+}
 
 Result<CleanupView> wipe(Netlink& netlink, const NodePaths& paths, std::optional<Store>& store) {
     return Wiper{netlink, paths, store}.run();

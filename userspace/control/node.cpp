@@ -108,8 +108,12 @@ Status Node::bring_up(Need need, const PrepareRequest& request) {
         CHECK_OK(collect_dead());
     }
     if (prepared()) {
+        std::vector<fs::path> others = pinned_versions(paths_);
+        std::erase(others, paths_.pins);
+        if (!others.empty()) full = true;
         if (!full) full = !TRY(cheap_checks_pass());
         if (full) CHECK_OK(repair());
+        CHECK_OK(supersede(others));
     }
     if (!full && !rebooted_) return ok();
     Transaction transaction = TRY(store_.begin());
@@ -201,6 +205,16 @@ Status Node::open_datapath(bool reload, bool& full) {
     }
     crash_point();
     return store_.set_setting(setting::kLoaded, wanted);
+}
+
+Status Node::supersede(const std::vector<fs::path>& others) {
+    for (const fs::path& other : others) {
+        if (Datapath::is_loaded(other))
+            warn("the datapath of another version of fastnet was replaced: connections that it forwarded or translated have ended");
+        CHECK_OK(datapath_->supersede(other));
+        crash_point();
+    }
+    return ok();
 }
 
 Status Node::attach_cgroup() {

@@ -75,6 +75,8 @@ private:
     Status check_boot_and_netns(bool& full);
     Status write_settings(const PrepareRequest& request, bool first, bool& full);
     Status open_datapath(bool reload, bool& full);
+    /// Of other versions of fastnet: attached before us, their programs would act on what their own maps say.
+    Status supersede(const std::vector<std::filesystem::path>& others);
     Status attach_cgroup();
     Status finish_interrupted(bool& full);
     Status collect_dead();
