@@ -158,6 +158,30 @@ TEST_F(Outbound, MasqueradeRangeThatMakesNoSenseIsRefused) {
                     {"ip_local_port_range"});
 }
 
+TEST_F(Outbound, ChangeOfTheMasqueradePortsSaysWhatItEnds) {
+    lab().json({"attach", "--mode", "bridge", "--masquerade-ports", "20000-20999"});
+    lab().attach("app");
+    const Socket listener = Socket::listener(lab().client(), {"0.0.0.0", 80});
+    const auto connect = [&](std::uint16_t port) {
+        Socket caller = Socket::connected(lab().at("app"), Transport::kTcp, {kInternetIp, 80}, {"0.0.0.0", port});
+        Socket served = listener.accept();
+        EXPECT_TRUE(ping_pong(caller, served));
+        return std::pair{std::move(caller), std::move(served)};
+    };
+    const auto ends = connect(20100);
+    const auto lives = connect(20900);
+    const auto change = [&](const std::string& range) {
+        return lab().fastnet({"attach", "--mode", "bridge", "--masquerade-ports", range});
+    };
+    const CommandResult result = change("20500-21499");
+    EXPECT_TRUE(result.ok()) << result;
+    EXPECT_NE(result.err.find("warning: the masquerade ports change from 20000-20999 to 20500-21499: 1 connection"), std::string::npos)
+        << result;
+    EXPECT_TRUE(ping_pong(lives.first, lives.second)) << "its port lies in both ranges";
+    EXPECT_EQ(change("20500-21499").err, "") << "nothing changes";
+    EXPECT_EQ(change("20000-21499").err, "") << "nothing ends";
+}
+
 TEST_F(Outbound, PingGoesOutAndComesBack) {
     lab().attach("app");
     EXPECT_TRUE(lab().at("app").run({"ping", "-c2", "-i0.2", "-W2", kInternetIp}).ok());

@@ -76,6 +76,14 @@ std::vector<FlowView> flow_views(const std::vector<FlowEntry>& entries, std::uin
     return views;
 }
 
+bool is_masqueraded_from(const fnet_flow_key& key, const fnet_flow& flow, const PortRange& ports) {
+    constexpr std::uint16_t kFlags = FNET_FLOW_ORIGINAL | FNET_FLOW_MASQUERADE;
+    const bool has_ports =
+        key.protocol == static_cast<std::uint8_t>(Protocol::kTcp) || key.protocol == static_cast<std::uint8_t>(Protocol::kUdp);
+    return has_ports && (flow.flags & kFlags) == kFlags && flow.state != FNET_FLOW_CLOSED &&
+           ports.contains(port_from_abi(flow.new_src_port));
+}
+
 std::vector<VerdictView> verdict_views(const std::vector<fnet_verdict_count>& counts) {
     struct Row {
         const char* name;

@@ -6,6 +6,7 @@
 #include "userspace/control/cleanup.h"
 #include "userspace/control/host_settings.h"
 #include "userspace/control/kernel.h"
+#include "userspace/control/map_views.h"
 #include "userspace/control/networks.h"
 #include "userspace/control/uplinks.h"
 #include "userspace/host/cgroup.h"
@@ -156,6 +157,7 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
         std::any_of(networks.begin(), networks.end(), [](const Network& network) { return network.name == kDefaultNetworkName; });
     const bool same_uplinks = std::is_permutation(stored.begin(), stored.end(), choice.uplinks.begin(), choice.uplinks.end());
     uplinks_ = choice.uplinks;
+    if (masquerade_before && *masquerade_before != masquerade) former_masquerade_ = masquerade_before;
     if (!first && has_default && same_uplinks && masquerade_before == masquerade && max_flows_before == max_flows) return ok();
 
     full = true;
@@ -201,10 +203,22 @@ Status Node::open_datapath(bool reload, bool& full) {
         datapath_ = TRY(Datapath::open(paths_.pins));
         if (!reload && TRY(store_.setting(setting::kLoaded)) == wanted) return ok();
         full = true;
+        if (former_masquerade_) CHECK_OK(warn_of_lost_flows(*former_masquerade_, config.masquerade));
         CHECK_OK(datapath_->replace_programs(config, TRY(probe_features())));
     }
     crash_point();
     return store_.set_setting(setting::kLoaded, wanted);
+}
+
+Status Node::warn_of_lost_flows(const PortRange& former, const PortRange& masquerade) {
+    std::uint64_t lost = 0;
+    CHECK_OK(datapath_->flows().for_each([&](const fnet_flow_key& key, const fnet_flow& flow) {
+        if (is_masqueraded_from(key, flow, former) && !is_masqueraded_from(key, flow, masquerade)) ++lost;
+    }));
+    if (lost != 0)
+        warn("the masquerade ports change from " + to_string(former) + " to " + to_string(masquerade) + ": " + std::to_string(lost) +
+             (lost == 1 ? " connection from the old range ends" : " connections from the old range end"));
+    return ok();
 }
 
 Status Node::supersede(const std::vector<fs::path>& others) {

@@ -75,6 +75,8 @@ private:
     Status check_boot_and_netns(bool& full);
     Status write_settings(const PrepareRequest& request, bool first, bool& full);
     Status open_datapath(bool reload, bool& full);
+    /// The programs know one range: replies to a port outside it are taken for the host's own.
+    Status warn_of_lost_flows(const PortRange& former, const PortRange& masquerade);
     /// Of other versions of fastnet: attached before us, their programs would act on what their own maps say.
     Status supersede(const std::vector<std::filesystem::path>& others);
     Status attach_cgroup();
@@ -93,6 +95,7 @@ private:
     std::string boot_id_{};
     bool rebooted_ = false;
     std::uint32_t default_mtu_ = 1500;
+    std::optional<PortRange> former_masquerade_{};  ///< set if this command changes it
     std::vector<Uplink> uplinks_{};
     std::vector<std::string> warnings_{};
     std::vector<Endpoint> collected_{};

@@ -62,6 +62,26 @@ TEST(FlowViews, TwoHalvesAreOneRow) {
     EXPECT_DOUBLE_EQ(view.expires_seconds, 7440 - 2);
 }
 
+TEST(MasqueradedFlow, IsCountedOnceWhileItLivesAndOnlyInItsRange) {
+    FlowEntry entry = connection()[1];
+    entry.flow.flags = FNET_FLOW_ORIGINAL | FNET_FLOW_MASQUERADE;
+    entry.flow.new_src_port = htons(20000);
+    const PortRange ports{Port{20000}, Port{20009}};
+    EXPECT_TRUE(is_masqueraded_from(entry.key, entry.flow, ports));
+    EXPECT_FALSE(is_masqueraded_from(entry.key, entry.flow, {Port{20001}, Port{20009}}));
+    FlowEntry other = entry;
+    other.flow.flags = FNET_FLOW_MASQUERADE;
+    EXPECT_FALSE(is_masqueraded_from(other.key, other.flow, ports)) << "the half of the replies";
+    other.flow.flags = FNET_FLOW_ORIGINAL;
+    EXPECT_FALSE(is_masqueraded_from(other.key, other.flow, ports)) << "of a published port";
+    other = entry;
+    other.flow.state = FNET_FLOW_CLOSED;
+    EXPECT_FALSE(is_masqueraded_from(other.key, other.flow, ports));
+    other = entry;
+    other.key.protocol = static_cast<std::uint8_t>(Protocol::kIcmp);
+    EXPECT_FALSE(is_masqueraded_from(other.key, other.flow, ports)) << "an identifier is no port";
+}
+
 TEST(FlowViews, HalfThatIsAloneIsARowOnlyIfItIsTheOriginal) {
     auto entries = connection();
     EXPECT_EQ(flow_views({entries[1]}, kNow, name_of).size(), 1U);
