@@ -146,5 +146,17 @@ TEST_F(Repair, DatapathOfAnotherVersionIsReplacedAndNothingOfItStays) {
     EXPECT_TRUE(Socket::bound(lab().node(), Transport::kTcp, {"0.0.0.0", 2001}).ok());
 }
 
+TEST_F(Repair, PortsAreIsolatedAgainWhenTheirBridgeIsMadeAnew) {
+    lab().json({"network", "create", "quiet", "--no-icc"});
+    lab().attach("a", {"--network", "quiet"});
+    const auto isolated = [&] { return lab().node().link_field(veth(), "linkinfo").find("\"isolated\":true") != std::string::npos; };
+    ASSERT_TRUE(isolated());
+    const std::string bridge = lab().node().link_field(veth(), "master");
+    lab().node().ip({"link del " + bridge});
+    lab().json({"attach", "--mode", "bridge"});
+    ASSERT_EQ(lab().node().link_field(veth(), "master"), bridge);
+    EXPECT_TRUE(isolated());
+}
+
 }  // namespace
 }  // namespace fastnet::test

@@ -103,6 +103,15 @@ Status put_service(const Datapath& datapath, const PublishedPort& port, const En
     return ok();
 }
 
+/// Makes @p port a port of the network's bridge. A port that joins has the bridge's defaults, whatever it had before.
+Status join_bridge(Netlink& netlink, IfIndex port, IfIndex bridge, const Network& network) {
+    LinkChange change;
+    change.master = bridge;
+    CHECK_OK(netlink.set_link(port, change));
+    // What the programs do, done by the bridge too: they know the addresses that were assigned, not link-local ones.
+    return netlink.set_bridge_port(port, {.isolated = !network.icc});
+}
+
 Status put_endpoint(Node& node, const Endpoint& endpoint, const Network& network, IfIndex bridge) {
     const Datapath& datapath = node.datapath();
     fnet_endpoint value = endpoint_value(endpoint, network, bridge);
@@ -157,10 +166,8 @@ struct Apply {
     Status operator()(const InstallEndpoint& step) const {
         const LinkInfo bridge = TRY(node.netlink().link(step.network.bridge));
         CHECK_OK(put_endpoint(node, step.endpoint, step.network, bridge.index));
-        LinkChange change;
-        change.master = bridge.index;
-        change.up = true;
-        return node.netlink().set_link(step.endpoint.host_ifindex, change);
+        CHECK_OK(join_bridge(node.netlink(), step.endpoint.host_ifindex, bridge.index, step.network));
+        return node.netlink().set_up(step.endpoint.host_ifindex);
     }
     Status operator()(const DropEndpoint& step) const {
         TRY(node.datapath().endpoints().erase(step.ifindex));
@@ -258,7 +265,7 @@ Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
     ActualState actual;
     const std::vector<LinkAddress> addresses = TRY(netlink.addresses());
     for (const LinkInfo& link : TRY(netlink.links())) {
-        actual.links.emplace(link.name, ActualLink{link.index, link.master, link.up});
+        actual.links.emplace(link.name, ActualLink{link.index, link.master, link.up, link.isolated});
         if (network_id_of_bridge_ifname(link.name) != 0 && link.kind == "bridge")
             actual.bridges.emplace(link.name, read_bridge(link, addresses));
     }
@@ -299,7 +306,6 @@ Status build_endpoint(Node& node, Endpoint& endpoint, const Network& network, co
     spec.peer_name = endpoint.ifname;
     spec.peer_mac = endpoint.mac;
     spec.mtu = endpoint.mtu;
-    spec.master = bridge.index;
     spec.group = kVethGroup;
     const VethPair pair = TRY(node.netlink().create_veth(spec, netns));
     endpoint.host_ifindex = pair.host;
@@ -307,8 +313,7 @@ Status build_endpoint(Node& node, Endpoint& endpoint, const Network& network, co
     Undo undo;
     undo.add([&] { (void)tear_down_endpoint(node, endpoint, ports); });
 
-    if (!network.icc)
-        CHECK_OK(node.netlink().set_bridge_port(pair.host, {.isolated = true}));  // what the programs do, done by the bridge too
+    CHECK_OK(join_bridge(node.netlink(), pair.host, bridge.index, network));
     // Map entries and programs before the first packet can come.
     CHECK_OK(put_endpoint(node, endpoint, network, bridge.index));
     CHECK_OK(node.netlink().set_up(pair.host));

@@ -125,7 +125,9 @@ private:
     bool needs_install(const Endpoint& endpoint, const Network& network) const {
         const auto link = actual_.links.find(endpoint.host_ifname);
         const std::uint32_t bridge = index_of(network.bridge);
-        if (bridge == 0 || link == actual_.links.end() || link->second.master != bridge || !link->second.up) return true;
+        if (bridge == 0 || link == actual_.links.end() || link->second.master != bridge || !link->second.up ||
+            link->second.isolated == network.icc)
+            return true;
         const auto present = actual_.endpoints.find(endpoint.host_ifindex);
         return present == actual_.endpoints.end() || !same_endpoint(endpoint_value(endpoint, network, bridge), present->second) ||
                hooks_of(endpoint.host_ifindex) < kEndpointHooks;

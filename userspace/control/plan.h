@@ -44,6 +44,7 @@ struct ActualLink {
     IfIndex index = 0;
     IfIndex master = 0;
     bool up = false;
+    bool isolated = false;  ///< as the port of a bridge
 };
 
 struct ActualState {
@@ -112,8 +113,8 @@ struct DropService {
     std::uint32_t service_id;
 };
 
-using Step = std::variant<MakeBridge, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink, AttachBridge,
-                          DetachHooks, InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutService, DropService>;
+using Step = std::variant<MakeBridge, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink, AttachBridge, DetachHooks,
+                          InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutService, DropService>;
 using Plan = std::vector<Step>;
 
 /// One line, for people.

@@ -77,6 +77,10 @@ LinkInfo parse_link(const nlmsghdr& message) {
     link.peer_index = attributes.value<std::uint32_t>(IFLA_LINK);
     if (attributes.has(IFLA_LINK_NETNSID)) link.peer_netnsid = attributes.value<std::int32_t>(IFLA_LINK_NETNSID);
     link.group = attributes.value<std::uint32_t>(IFLA_GROUP);
+    if (info.text(IFLA_INFO_SLAVE_KIND) == "bridge") {
+        const Attributes<IFLA_BRPORT_ISOLATED> port{info.get(IFLA_INFO_SLAVE_DATA)};
+        link.isolated = port.value<std::uint8_t>(IFLA_BRPORT_ISOLATED) != 0;
+    }
     return link;
 }
 

@@ -43,6 +43,7 @@ struct LinkInfo {
     bool loopback = false;                                    ///< IFF_LOOPBACK
     std::uint16_t arp_type = 0;                               ///< ARPHRD_*: 1 Ethernet, 772 loopback, 65534 none (L3 device)
     IfIndex peer_index = 0;                                   ///< IFLA_LINK: the veth's peer, the VLAN's parent
+    bool isolated = false;                                    ///< as the port of a bridge (BridgePortFlags)
     std::optional<std::int32_t> peer_netnsid = std::nullopt;  ///< set when the peer is in another namespace
     std::uint32_t group = 0;
 

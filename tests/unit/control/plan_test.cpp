@@ -31,10 +31,10 @@ TEST(Plan, HealthyNodeNeedsNothing) {
 TEST(Plan, EmptyKernelIsBuiltFromTheBridgeUpwards) {
     ActualState actual;
     actual.links = {{"eth0", {kUplinkIndex, 0, true}}, {"fnv-3", {kWebIndex, 0, false}}};
-    EXPECT_THAT(
-        steps(desired_node(), actual),
-        ElementsAre("set up bridge fn-1-default", "register device fn-1-default", "attach to bridge fn-1-default", "register subnet 172.30.0.0/16", "register device eth0", "attach to uplink eth0",
-                    "install endpoint 'web'", "register address 172.30.0.2", "publish 0.0.0.0:2000->80/tcp"));
+    EXPECT_THAT(steps(desired_node(), actual),
+                ElementsAre("set up bridge fn-1-default", "register device fn-1-default", "attach to bridge fn-1-default",
+                            "register subnet 172.30.0.0/16", "register device eth0", "attach to uplink eth0", "install endpoint 'web'",
+                            "register address 172.30.0.2", "publish 0.0.0.0:2000->80/tcp"));
 }
 
 TEST(Plan, CountersAndFlagsOfBpfAreNoDifference) {
@@ -71,6 +71,7 @@ TEST(Plan, EachMissingPieceIsPutBackAlone) {
         {"endpoint hook", [](ActualState& s) { s.hooks.erase(kWebIndex); }, "install endpoint 'web'"},
         {"bridge port", [](ActualState& s) { s.links.at("fnv-3").master = 0; }, "install endpoint 'web'"},
         {"veth is down", [](ActualState& s) { s.links.at("fnv-3").up = false; }, "install endpoint 'web'"},
+        {"isolation that nobody wants", [](ActualState& s) { s.links.at("fnv-3").isolated = true; }, "install endpoint 'web'"},
         {"address", [](ActualState& s) { s.addresses.clear(); }, "register address 172.30.0.2"},
         {"service", [](ActualState& s) { s.services.clear(); }, "publish 0.0.0.0:2000->80/tcp"},
     };
@@ -80,6 +81,16 @@ TEST(Plan, EachMissingPieceIsPutBackAlone) {
         one.break_it(actual);
         EXPECT_THAT(steps(desired_node(), actual), ElementsAre(one.step));
     }
+}
+
+TEST(Plan, PortOfANetworkWithoutIccIsIsolated) {
+    DesiredState desired = desired_node();
+    desired.networks[0].icc = false;
+    ActualState actual = actual_node();
+    actual.endpoints.at(kWebIndex).flags |= FNET_ENDPOINT_NO_ICC;
+    EXPECT_THAT(steps(desired, actual), ElementsAre("install endpoint 'web'")) << "a bridge that was made anew isolates nobody";
+    actual.links.at("fnv-3").isolated = true;
+    EXPECT_THAT(steps(desired, actual), IsEmpty());
 }
 
 TEST(Plan, WhatNobodyWantsIsRemovedBridgeLast) {

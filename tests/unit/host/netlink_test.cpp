@@ -243,6 +243,8 @@ TEST_F(NetlinkTest, BridgePortTakesFlagsAndANonPortIsRefused) {
     ASSERT_OK(netlink().set_bridge_port(pair.host, {.isolated = true, .learning = false, .hairpin = true, .unicast_flood = false}));
     const BridgePortFlags after = netlink().bridge_port(pair.host).value();
     EXPECT_EQ(after.isolated, true);
+    EXPECT_TRUE(netlink().link(pair.host)->isolated);
+    EXPECT_FALSE(netlink().link(bridge)->isolated);
     EXPECT_EQ(after.learning, false);
     EXPECT_EQ(after.hairpin, true);
     EXPECT_EQ(after.unicast_flood, false);
