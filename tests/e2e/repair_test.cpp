@@ -158,5 +158,64 @@ TEST_F(Repair, PortsAreIsolatedAgainWhenTheirBridgeIsMadeAnew) {
     EXPECT_TRUE(isolated());
 }
 
+/// A command fails half way, since /proc/sys cannot be written, and cannot take it back either, since a program is gone.
+class FailedUndo : public Repair {
+protected:
+    void break_node() {
+        lab().attach("web");
+        for (const fs::path& pin : lab().root().pin_files())
+            if (pin.filename() == "flow_purge") purge_ = pin;
+        ASSERT_FALSE(purge_.empty());
+        fs::rename(purge_, away());
+        lab().wrap_fastnet(
+            {"unshare", "-m", "sh", "-c", "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec \"$@\"", "sh"});
+    }
+
+    void mend_node() {
+        lab().wrap_fastnet({});
+        fs::rename(away(), purge_);
+    }
+
+    std::string sql(const std::string& query) {
+        std::string rows =
+            run({"/usr/bin/python3", "-c", "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])",
+                 lab().root().database().string(), query})
+                .out;
+        if (rows.ends_with('\n')) rows.pop_back();
+        return rows;
+    }
+
+private:
+    fs::path away() const { return fs::path{purge_}.replace_filename("flow_purge_away"); }
+
+    fs::path purge_;
+};
+
+TEST_F(FailedUndo, OfAnAttachIsTriedAgainByTheNextCommand) {
+    break_node();
+    lab().container("other");
+    expect_error(lab().fastnet(lab().attach_args("other", {"-p", "2000:80"})), kFailed, {"/proc/sys", "flow_purge"});
+    EXPECT_EQ(sql("SELECT count(*) FROM endpoints"), "2") << "nobody knows of what is left";
+    mend_node();
+    lab().json({"attach", "--mode", "bridge"});
+    EXPECT_EQ(sql("SELECT count(*) FROM endpoints"), "1");
+    lab().attach("other", {"-p", "2000:80"});
+    const WebServer web{lab().at("other"), "other"};
+    expect_web_answers();
+}
+
+TEST_F(FailedUndo, OfAPublicationLeavesTheNodeDirty) {
+    break_node();
+    expect_error(lab().fastnet({"publish", "web", "33000:80"}), kFailed, {"ip_local_reserved_ports", "flow_purge"});
+    EXPECT_EQ(sql("SELECT count(*) FROM ports"), "0") << "a publication that was refused would come true later";
+    EXPECT_EQ(sql("SELECT count(*) FROM settings WHERE key = 'dirty'"), "1");
+    mend_node();
+    lab().json({"attach", "--mode", "bridge"});
+    EXPECT_EQ(sql("SELECT count(*) FROM settings WHERE key = 'dirty'"), "0");
+    EXPECT_TRUE(Socket::bound(lab().node(), Transport::kTcp, {"0.0.0.0", 33000}).ok());
+    lab().json({"publish", "web", "33000:80"});
+    EXPECT_FALSE(Socket::bound(lab().node(), Transport::kTcp, {"0.0.0.0", 33000}).ok());
+}
+
 }  // namespace
 }  // namespace fastnet::test

@@ -110,10 +110,13 @@ Result<Endpoint> stage(Node& node, Endpoint draft, std::vector<PublishedPort> po
     return endpoint;
 }
 
-/// Undoes what stage() did.
-void forget(Node& node, const Endpoint& endpoint) {
-    (void)node.store().remove_endpoint(endpoint.id);
-    (void)node.store().remove_setting(request_key(endpoint));
+/// Takes back what was begun, and the record with it. Where that fails too the record stays, neither ready nor gone, and
+/// the next command tries again.
+Error take_back(Node& node, const Endpoint& endpoint, Error why) {
+    Error error = std::move(why).in("attach endpoint " + in_quotes(endpoint.name));
+    if (const Status gone = node.remove(endpoint); !gone)
+        error.message += "; the next command has to remove what is left of it, since that failed as well: " + gone.error().message;
+    return error;
 }
 
 Result<Attached> attach_bridge(const NodePaths& paths, const AttachRequest& request) {
@@ -168,16 +171,10 @@ Result<Attached> attach_bridge(const NodePaths& paths, const AttachRequest& requ
 
     Endpoint endpoint = TRY(stage(node, std::move(draft), std::move(ports), request));
     EndpointView view = TRY(view_of(node.store(), endpoint));
-    if (Status built = build_endpoint(node, endpoint, *network, view.ports, netns); !built) {
-        forget(node, endpoint);
-        return std::move(built).error().in("attach endpoint " + in_quotes(endpoint.name));
-    }
+    if (Status built = build_endpoint(node, endpoint, *network, view.ports, netns); !built)
+        return take_back(node, endpoint, std::move(built).error());
     crash_point();
-    if (Status ready = node.store().mark_ready(endpoint); !ready) {
-        (void)tear_down_endpoint(node, endpoint, view.ports);
-        forget(node, endpoint);
-        return std::move(ready).error();
-    }
+    if (Status ready = node.store().mark_ready(endpoint); !ready) return take_back(node, endpoint, std::move(ready).error());
     endpoint.state = EndpointState::kReady;
     view.endpoint = std::move(endpoint);
     return Attached{std::move(view), node.warnings()};
@@ -223,10 +220,7 @@ Result<Attached> attach_record(const NodePaths& paths, const AttachRequest& requ
         draft.netns_cookie = cookie;
         draft.name = host && request.name.empty() ? std::string{"host"} : TRY(name_for(node.store(), request, ""));
         endpoint = TRY(stage(node, std::move(draft), {}, request));
-        if (Status ready = node.store().mark_ready(endpoint); !ready) {
-            forget(node, endpoint);
-            return std::move(ready).error();
-        }
+        if (Status ready = node.store().mark_ready(endpoint); !ready) return take_back(node, endpoint, std::move(ready).error());
     }
     if (!host) CHECK_OK(bring_up_lo(netns));
     EndpointView view = TRY(view_of(node.store(), std::move(endpoint)));
@@ -246,6 +240,17 @@ Result<Endpoint> find_publisher(Node& node, const std::string& name) {
                                ", where every port is the namespace's own",
                            "attach it with --mode bridge");
     return *std::move(endpoint);
+}
+
+/// Of ports that were recorded but could not be published. Dirty unless all went well: without their records the next
+/// command's repair removes the rest.
+Status take_back(Node& node, const std::vector<PublishedPort>& ports) {
+    const Status withdrawn = withdraw_ports(node, ports, true);
+    Transaction transaction = TRY(node.store().begin());
+    for (const PublishedPort& port : ports) CHECK_OK(node.store().remove_port(port.id));
+    if (withdrawn) CHECK_OK(node.mark_clean());
+    CHECK_OK(transaction.commit());
+    return withdrawn;
 }
 
 Result<Node> open_for_endpoint(const NodePaths& paths, const std::string& name) {
@@ -361,9 +366,11 @@ Result<EndpointView> publish(const NodePaths& paths, const std::string& name, co
             CHECK_OK(transaction.commit());
         }
         if (Status installed = install_ports(node, endpoint, ports); !installed) {
-            for (const PublishedPort& port : ports) (void)node.store().remove_port(port.id);
-            (void)node.mark_clean();
-            return std::move(installed).error().in("publish a port of endpoint " + in_quotes(name));
+            Error error = std::move(installed).error().in("publish a port of endpoint " + in_quotes(name));
+            const Status gone = take_back(node, ports);
+            if (!gone)
+                error.message += "; the next command has to remove what is left of it, since that failed as well: " + gone.error().message;
+            return error;
         }
         CHECK_OK(node.mark_clean());
     }

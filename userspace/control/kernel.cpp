@@ -310,9 +310,6 @@ Status build_endpoint(Node& node, Endpoint& endpoint, const Network& network, co
     const VethPair pair = TRY(node.netlink().create_veth(spec, netns));
     endpoint.host_ifindex = pair.host;
     crash_point();
-    Undo undo;
-    undo.add([&] { (void)tear_down_endpoint(node, endpoint, ports); });
-
     CHECK_OK(join_bridge(node.netlink(), pair.host, bridge.index, network));
     // Map entries and programs before the first packet can come.
     CHECK_OK(put_endpoint(node, endpoint, network, bridge.index));
@@ -320,9 +317,7 @@ Status build_endpoint(Node& node, Endpoint& endpoint, const Network& network, co
     crash_point();
     if (Status inside = run_in(netns, [&] { return configure_container(endpoint, pair.peer); }); !inside)
         return std::move(inside).error().in("configure netns '" + netns.display_name() + "'");
-    CHECK_OK(install_ports(node, endpoint, ports));
-    undo.keep();
-    return ok();
+    return install_ports(node, endpoint, ports);
 }
 
 Status tear_down_endpoint(Node& node, const Endpoint& endpoint, const std::vector<PublishedPort>& ports) {
@@ -361,15 +356,12 @@ Status tear_down_endpoint(Node& node, const Endpoint& endpoint, const std::vecto
 
 Status install_ports(Node& node, const Endpoint& endpoint, const std::vector<PublishedPort>& ports) {
     if (ports.empty()) return ok();
-    Undo undo;
-    undo.add([&] { (void)withdraw_ports(node, ports, true); });
     CHECK_OK(reserve_ports(node.store(), set_of(ports)));
     crash_point();
     for (const PublishedPort& port : ports) {
         CHECK_OK(put_service(node.datapath(), port, endpoint));
         crash_point();
     }
-    undo.keep();
     return ok();
 }
 
