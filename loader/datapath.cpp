@@ -272,6 +272,28 @@ std::uint64_t count_keys(int fd, __u32 key_size) {
     return count;
 }
 
+constexpr std::uint32_t kPortRegions = 3;
+static_assert(FNET_FILTER_TCP < kPortRegions && FNET_FILTER_UDP < kPortRegions && FNET_FILTER_SCTP < kPortRegions);
+
+/// A word of `filters`, and what of it stands for some ports.
+struct FilterWord {
+    std::uint32_t index;
+    std::uint64_t mask;
+};
+
+std::vector<FilterWord> filter_words(Protocol protocol, PortRange ports) {
+    const std::uint32_t region = protocol == Protocol::kTcp   ? FNET_FILTER_TCP
+                                 : protocol == Protocol::kUdp ? FNET_FILTER_UDP
+                                                              : FNET_FILTER_SCTP;
+    std::vector<FilterWord> words;
+    for (std::uint32_t word = ports.first.value() / 64U; word <= ports.last.value() / 64U; ++word) {
+        const std::uint32_t low = std::max<std::uint32_t>(ports.first.value(), word * 64U) % 64U;
+        const std::uint32_t high = std::min<std::uint32_t>(ports.last.value(), word * 64U + 63U) % 64U;
+        words.push_back({region * FNET_FILTER_WORDS + word, (~std::uint64_t{0} >> (63U - (high - low))) << low});
+    }
+    return words;
+}
+
 bool device_exists(int ifindex) {
     std::array<char, IF_NAMESIZE> name{};
     return if_indextoname(static_cast<unsigned>(ifindex), name.data()) != nullptr;
@@ -483,17 +505,22 @@ Result<std::uint64_t> Datapath::purge_service_flows(std::uint32_t service_id) co
 }
 
 Status Datapath::set_port_filter(Protocol protocol, PortRange ports, bool on) const {
-    const std::uint32_t region = protocol == Protocol::kTcp   ? FNET_FILTER_TCP
-                                 : protocol == Protocol::kUdp ? FNET_FILTER_UDP
-                                                              : FNET_FILTER_SCTP;
-    for (std::uint32_t word = ports.first.value() / 64U; word <= ports.last.value() / 64U; ++word) {
-        const std::uint32_t low = std::max<std::uint32_t>(ports.first.value(), word * 64U) % 64U;
-        const std::uint32_t high = std::min<std::uint32_t>(ports.last.value(), word * 64U + 63U) % 64U;
-        const std::uint64_t mask = (~std::uint64_t{0} >> (63U - (high - low))) << low;
-        const std::uint32_t index = region * FNET_FILTER_WORDS + word;
-        const std::uint64_t before = TRY(filters_.get(index)).value_or(0);
-        CHECK_OK(filters_.put(index, on ? before | mask : before & ~mask));
+    for (const FilterWord& word : filter_words(protocol, ports)) {
+        const std::uint64_t before = TRY(filters_.get(word.index)).value_or(0);
+        CHECK_OK(filters_.put(word.index, on ? before | word.mask : before & ~word.mask));
     }
+    return ok();
+}
+
+Status Datapath::reset_port_filters(const std::vector<std::pair<Protocol, PortRange>>& published) const {
+    std::vector<std::uint64_t> wanted(kPortRegions * FNET_FILTER_WORDS);
+    for (const auto& [protocol, ports] : published)
+        for (const FilterWord& word : filter_words(protocol, ports)) wanted[word.index] |= word.mask;
+    std::vector<std::uint32_t> wrong;
+    CHECK_OK(filters_.for_each([&](const std::uint32_t index, const std::uint64_t word) {
+        if (index < wanted.size() && word != wanted[index]) wrong.push_back(index);
+    }));
+    for (const std::uint32_t index : wrong) CHECK_OK(filters_.put(index, wanted[index]));
     return ok();
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bpf/abi/config.h"
@@ -87,6 +88,8 @@ public:
     /// Sets or clears published ports in the uplink's pre-filter. The caller (who knows all services) clears only
     /// ports that no other service has.
     Status set_port_filter(Protocol protocol, PortRange ports, bool on) const;
+    /// Exactly these, whatever was set before.
+    Status reset_port_filters(const std::vector<std::pair<Protocol, PortRange>>& published) const;
     Status set_subnet_filter(const IpPrefix& subnet, bool on) const;
 
     Result<std::vector<MapUsage>> map_usage() const;

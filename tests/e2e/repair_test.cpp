@@ -158,6 +158,27 @@ TEST_F(Repair, PortsAreIsolatedAgainWhenTheirBridgeIsMadeAnew) {
     EXPECT_TRUE(isolated());
 }
 
+TEST_F(Repair, PortFilterHasThePublishedPortsAndNoOthers) {
+    lab().attach("web", {"-p", "2000:80"});
+    const WebServer web{lab().at("web"), "web"};
+    fs::path filters;
+    for (const fs::path& pin : lab().root().pin_files())
+        if (pin.filename() == "filters") filters = pin;
+    const auto set_word = [&](int word, int byte, int value) {  // of the TCP region, whose first word is number 0
+        Argv argv{"bpftool", "map", "update", "pinned", filters.string(), "key", std::to_string(word), "0", "0", "0", "value"};
+        for (int i = 0; i < 8; ++i) argv.push_back(std::to_string(i == byte ? value : 0));
+        const CommandResult result = run(argv);
+        ASSERT_TRUE(result.ok()) << result;
+    };
+    set_word(4444 / 64, 4444 % 64 / 8, 1 << 4444 % 8);
+    ASSERT_EQ(Socket::bound(lab().node(), Transport::kTcp, {"0.0.0.0", 4444}).error(), EADDRINUSE) << "held by a bit that nobody owns";
+    set_word(2000 / 64, 0, 0);
+    ASSERT_EQ(fetch(lab().client(), url(kNodeIp, 2000), 1), "");
+    lab().json({"attach", "--mode", "bridge"});
+    EXPECT_TRUE(Socket::bound(lab().node(), Transport::kTcp, {"0.0.0.0", 4444}).ok());
+    expect_web_answers();
+}
+
 /// A command fails half way, since /proc/sys cannot be written, and cannot take it back either, since a program is gone.
 class FailedUndo : public Repair {
 protected:

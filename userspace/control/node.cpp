@@ -339,7 +339,12 @@ Status Node::repair() {
     datapath_->drop_dead_links();
     CHECK_OK(apply_plan(*this, diff(desired, TRY(read_actual(netlink_, *datapath_)))));
     ReservedPorts reserved;
-    for (const PublishedPort& port : desired.ports) reserved.add(port.host_ports);
+    std::vector<std::pair<Protocol, PortRange>> published;
+    for (const PublishedPort& port : desired.ports) {
+        reserved.add(port.host_ports);
+        published.emplace_back(port.protocol, port.host_ports);
+    }
+    CHECK_OK(datapath_->reset_port_filters(published));
     return sync_reserved_ports(store_, reserved);
 }
 
