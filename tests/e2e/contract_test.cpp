@@ -550,6 +550,16 @@ TEST_F(Contract, WellFormedPublishSpecsAreAccepted) {
     }
 }
 
+TEST_F(Contract, AnswerThatCannotBeWrittenIsAFailure) {
+    lab().attach("web", {"-p", "2000:80"});
+    for (const Argv& command : std::vector<Argv>{{"ports", "--json"}, {"endpoints"}, {"--help"}, {"--version"}}) {
+        SCOPED_TRACE(::testing::PrintToString(command));
+        Argv argv{"sh", "-c", "exec \"$@\" >/dev/full", "sh"};
+        for (const std::string& word : lab().fastnet_argv(command)) argv.push_back(word);
+        expect_error(lab().node().run(argv), kFailed, {"standard output"});
+    }
+}
+
 TEST_F(Contract, PortsThatNoPacketWouldReachAreRefused) {
     lab().attach("live");
     lab().container("web");

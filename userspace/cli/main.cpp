@@ -1,4 +1,5 @@
 // The program: parse, act, print once. Nothing else prints, nothing of ours throws.
+#include <cerrno>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -7,18 +8,24 @@
 
 namespace {
 
-void print(std::FILE* stream, const std::string& text) {
-    (void)std::fwrite(text.data(), 1, text.size(), stream);
-    (void)std::fflush(stream);
+fastnet::Status print(std::FILE* stream, const std::string& text) {
+    if (std::fwrite(text.data(), 1, text.size(), stream) == text.size() && std::fflush(stream) == 0) return fastnet::ok();
+    return fastnet::sys_error(errno, "write to standard output");
 }
 
 void print_warning(const std::string& text) {
-    print(stderr, "fastnet: warning: " + text + "\n");
+    (void)print(stderr, "fastnet: warning: " + text + "\n");
 }
 
 int fail(const fastnet::Error& error) {
-    print(stderr, fastnet::error_text(error));
+    (void)print(stderr, fastnet::error_text(error));
     return static_cast<int>(error.kind);
+}
+
+/// An answer that did not arrive is a failure, whatever was done before.
+int answer(const std::string& text, int exit_status) {
+    const fastnet::Status printed = print(stdout, text);
+    return printed ? exit_status : fail(printed.error());
 }
 
 }  // namespace
@@ -26,15 +33,11 @@ int fail(const fastnet::Error& error) {
 int main(int argc, char** argv) {
     fastnet::Context context;
     context.warn = print_warning;
-    const auto answer = fastnet::parse_command_line(std::vector<std::string>{argv + 1, argv + argc}, context);
-    if (!answer) return fail(answer.error());
-    if (*answer) {
-        print(stdout, (*answer)->text);
-        return 0;
-    }
+    const auto help = fastnet::parse_command_line(std::vector<std::string>{argv + 1, argv + argc}, context);
+    if (!help) return fail(help.error());
+    if (*help) return answer((*help)->text, 0);
     const auto output = context.action();
     if (!output) return fail(output.error());
     for (const std::string& warning : output->warnings) print_warning(warning);
-    print(stdout, output->text);
-    return output->exit_status;
+    return answer(output->text, output->exit_status);
 }
