@@ -28,7 +28,6 @@ public:
         restore_host();
         remove_links("network", bridges_);
         unload();
-        // Last of the network: as long as a bridge is there, so is the rule that keeps its packets off the routes.
         remove_files();
         if (!failures_.empty()) return failed("clean up: " + failures_, "the rest is gone; put this right and run `fastnet cleanup` again");
         return std::move(view_);

@@ -201,7 +201,8 @@ private:
             const auto gates = std::count_if(hooks_.begin(), hooks_.end(),
                                              [&](const AttachedHook& hook) { return hook.ifindex == static_cast<int>(link->index); });
             if (gates < 2) {
-                fail(name, "the programs at bridge " + network.bridge + " are gone: nothing keeps the host's routes apart from it", kPrepareFix);
+                fail(name, "the programs at bridge " + network.bridge + " are gone: nothing keeps the host's routes apart from it",
+                     kPrepareFix);
             } else if (mtu_ != 0 && link->mtu > mtu_) {
                 warn(name,
                      "MTU " + std::to_string(link->mtu) + " is larger than the uplink's " + std::to_string(mtu_) +

@@ -116,7 +116,7 @@ TEST(Plan, EntryOfAnEndpointUnderAnotherIfindexGoes) {
     fnet_endpoint stale = actual.endpoints.at(kWebIndex);
     stale.ifindex = 99;
     actual.endpoints.emplace(99, stale);
-    actual.hooks.emplace(99, 2);
+    actual.hooks.emplace(99, 1);
     EXPECT_THAT(steps(desired_node(), actual),
                 ElementsAre("forget endpoint behind device with index 99", "detach from device with index 99"));
 }
