@@ -58,7 +58,7 @@ TEST_F(Icmp, SmallerMtuIsLearnedByAPublishedServer) {
     lab().attach("web", {"-p", "2000:80"});
     const WebServer server{lab().at("web"), "web"};
     std::ofstream{server.directory() / "large"} << std::string(300000, 'w');
-    const auto fetched = far.run({"curl", "-s", "-m5", url(kNodeIp, 2000, "/large")});
+    const auto fetched = far.run({"curl", "-s", "-m5", url(kNodeIp, 2000, "/files/large")});
     EXPECT_EQ(fetched.status, 0);
     EXPECT_EQ(fetched.out.size(), 300000U);
     EXPECT_GT(lab().verdict("ICMP_FORWARDED"), 0U);
