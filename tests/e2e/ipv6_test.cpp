@@ -18,6 +18,11 @@ protected:
         LabTest::SetUp();
         lab().client().ip({"addr add " + kClient6 + "/64 dev eth0 nodad", "addr add " + kInternet6 + "/128 dev lo nodad"});
         lab().node().ip({"addr add " + kNode6 + "/64 dev eth0 nodad", "route add ::/0 via " + kClient6});
+        // The kernel adds the local routes of an address a moment later.
+        EXPECT_TRUE(wait_until([&] {
+            const std::string routes = lab().node().run({"ip", "-6", "route", "show", "table", "local"}).out;
+            return routes.find("local " + kNode6) != std::string::npos && routes.find("local fe80") != std::string::npos;
+        }));
         lab().rebaseline();
     }
 
@@ -128,12 +133,12 @@ TEST_F(Ipv6, RouterAdvertisementOfAContainerReachesNobody) {
     lab().attach("app");
     const std::uint64_t before = lab().verdict("ROUTER_MESSAGE");
     // A router advertisement is a type 134 message to all nodes; python only builds the bytes.
-    const auto sent =
-        lab().at("evil").run({"python3", "-c",
-                              "import socket; s=socket.socket(socket.AF_INET6,socket.SOCK_RAW,socket.IPPROTO_ICMPV6);"
-                              "s.setsockopt(socket.IPPROTO_IPV6,socket.IPV6_MULTICAST_HOPS,255);"
-                              "s.sendto(bytes([134,0,0,0,64,0,7,8])+bytes(8),('ff02::1',0,0,socket.if_nametoindex('eth0')))"});
-    EXPECT_EQ(sent.status, 0) << sent.err;
+    const std::string advertise =
+        "import socket; s=socket.socket(socket.AF_INET6,socket.SOCK_RAW,socket.IPPROTO_ICMPV6);"
+        "s.setsockopt(socket.IPPROTO_IPV6,socket.IPV6_MULTICAST_HOPS,255);"
+        "s.sendto(bytes([134,0,0,0,64,0,7,8])+bytes(8),('ff02::1',0,0,socket.if_nametoindex('eth0')))";
+    // Until the link-local address is usable: duplicate address detection takes a second.
+    EXPECT_TRUE(wait_until([&] { return lab().at("evil").run({"python3", "-c", advertise}).ok(); }));
     EXPECT_TRUE(wait_until([&] { return lab().verdict("ROUTER_MESSAGE") > before; }));
 }
 
