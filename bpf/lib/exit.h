@@ -198,12 +198,14 @@ FNET_INLINE int flow_forward(struct __sk_buff *skb, struct packet *packet, struc
  * each program has the short path once. */
 __noinline int flow_follow(struct __sk_buff *skb, struct packet *packet)
 {
+    struct fnet_flow_key key;
     struct fnet_flow *flow;
     int action;
 
     if (!packet)
         return drop(skb, INTERNAL_ERROR);
-    flow = bpf_map_lookup_elem(&flows, &packet->key);
+    key = packet->key; /* 6.1 takes no argument of a function for a map key */
+    flow = bpf_map_lookup_elem(&flows, &key);
     if (!flow)
         return drop(skb, INTERNAL_ERROR);
     action = flow_forward(skb, packet, flow);
