@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "userspace/control/host_settings.h"
 #include "userspace/host/sysctl.h"
@@ -215,6 +217,18 @@ Status add_default_route(Netlink& inside, const IpAddress& gateway, IfIndex devi
     return unless_exists(inside.add_route(route));
 }
 
+/// The kernel takes an IPv6 address into its routes when the link's state has settled, in a work item a moment after the link
+/// came up: a packet that arrives earlier is lost. Bounded, since the address becomes usable without us too.
+void wait_until_local(Netlink& inside, const IpAddress& own) {
+    constexpr auto kBound = std::chrono::seconds{1};
+    const auto deadline = std::chrono::steady_clock::now() + kBound;
+    while (std::chrono::steady_clock::now() < deadline) {
+        const auto answer = inside.route_get({.destination = own});
+        if (answer && answer->type == RouteType::kLocal) return;
+        std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
+}
+
 /// Runs inside the container's namespace.
 Status configure_container(const Endpoint& endpoint, IfIndex device) {
     Netlink inside = TRY(Netlink::open());
@@ -236,6 +250,7 @@ Status configure_container(const Endpoint& endpoint, IfIndex device) {
     for (const auto& gateway : {endpoint.gateway4, endpoint.gateway6})
         if (gateway) CHECK_OK(add_default_route(inside, *gateway, device, endpoint.id));
     crash_point();
+    if (endpoint.ipv6) wait_until_local(inside, endpoint.ipv6->address());
     return ok();
 }
 
