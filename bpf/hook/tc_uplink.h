@@ -37,7 +37,7 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     struct fnet_endpoint *endpoint;
     struct fnet_scratch *work = map_single(scratch);
     __u32 ifindex;
-    int result;
+    int result, wildcard;
 
     if (!work || !packet)
         return drop(skb, INTERNAL_ERROR);
@@ -50,23 +50,18 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
         (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) != FNET_TCP_SYN)
         return to_kernel(skb, NO_FLOW);
     service = service_find(&key->dst, key->protocol, key->dst_port, 0);
-    if (!service) {
+    wildcard = !service;
+    if (wildcard)
         service = service_find(&key->dst, key->protocol, key->dst_port, 1);
-        if (!service)
-            return to_kernel(skb, HOST_TRAFFIC);
-        ifindex = service->endpoint_ifindex;
-        endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
-        if (!endpoint)
-            return drop(skb, UNKNOWN_ENDPOINT);
-        if (exit_lookup(skb, endpoint->bridge_ifindex, &key->src, &key->dst, packet->is_ipv6, key->protocol,
-                        &work->route) != EXIT_LOCAL)
-            return to_kernel(skb, HOST_TRAFFIC); /* in transit to another host (CVE-2025-67499) */
-    } else {
-        ifindex = service->endpoint_ifindex;
-        endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
-        if (!endpoint)
-            return drop(skb, UNKNOWN_ENDPOINT);
-    }
+    if (!service)
+        return to_kernel(skb, HOST_TRAFFIC);
+    ifindex = service->endpoint_ifindex;
+    endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+    if (!endpoint)
+        return drop(skb, UNKNOWN_ENDPOINT);
+    if (wildcard && exit_lookup(skb, endpoint->bridge_ifindex, &key->src, &key->dst, packet->is_ipv6, key->protocol,
+                                &work->route) != EXIT_LOCAL)
+        return to_kernel(skb, HOST_TRAFFIC); /* in transit to another host (CVE-2025-67499) */
     /* A datagram may answer one that a socket of the host sent from this port before it was published. */
     if (key->protocol == IPPROTO_UDP &&
         host_socket_exists(skb, packet->is_ipv6, IPPROTO_UDP, &key->src, key->src_port, &key->dst, key->dst_port))

@@ -136,6 +136,8 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
         return ICMP_ERROR_NOT_OURS;
     if (packet->ttl <= 1)
         return drop(skb, TTL_EXCEEDED);
+    if (!flow->exit_ifindex) /* no route when the flow was opened, and no packet since has found one */
+        return drop(skb, NO_ROUTE);
 
     change = icmp_quote_translate(quote, flow, is_ipv6, key->protocol);
     if (key->protocol == IPPROTO_TCP &&

@@ -126,6 +126,14 @@ TEST_F(IcmpErrors, RedirectsAndInformationAreNotForwarded) {
                     GoesToTheKernel(FNET_ICMP_TO_KERNEL));
 }
 
+TEST_F(IcmpErrors, WithoutAWayBackIsDroppedByName) {
+    publish({.protocol = Protocol::kUdp, .address = host_ip});
+    at_uplink(from_outside / ip(unroutable, host_ip) / udp(40000, 8080));
+    EXPECT_THAT(at_container(from_container / ip(container_ip, unroutable) / Icmp{.type = kUnreachable4, .code = 3} /
+                             ip(unroutable, container_ip, 63) / udp(40000, 80)),
+                IsDropped(FNET_NO_ROUTE));
+}
+
 TEST_F(IcmpErrors, AnotherContainersFlowIsOutOfReach) {
     at_container(from_container / ip(container_ip, client) / udp(20000, 53));
     EXPECT_THAT(at_container(neighbour(), from_neighbour / ip(neighbour_ip, client) / Icmp{.type = kUnreachable4, .code = 3} /
