@@ -42,11 +42,14 @@ struct PurgeRequest {
 fnet_config to_abi(const DatapathConfig& config, const Features& features) {
     fnet_config abi{};
     abi.netns_cookie = config.netns_cookie;
-    abi.tcp_established_ns = config.tcp_established_s * kSecond;
-    abi.tcp_transitory_ns = config.tcp_transitory_s * kSecond;
-    abi.udp_ns = config.udp_s * kSecond;
-    abi.udp_unreplied_ns = config.udp_unreplied_s * kSecond;
-    abi.icmp_ns = config.icmp_s * kSecond;
+    abi.tcp_established_ns = config.timeouts.tcp_established * kSecond;
+    abi.tcp_opening_ns = config.timeouts.tcp_opening * kSecond;
+    abi.tcp_closing_ns = config.timeouts.tcp_closing * kSecond;
+    abi.udp_ns = config.timeouts.udp * kSecond;
+    abi.udp_unreplied_ns = config.timeouts.udp_unreplied * kSecond;
+    abi.dns_ns = config.timeouts.dns * kSecond;
+    abi.icmp_ns = config.timeouts.icmp * kSecond;
+    abi.other_ns = config.timeouts.other * kSecond;
     abi.exit_ns = kExitLifetimeNs;
     abi.max_flows = config.max_flows;
     abi.masquerade_first = config.masquerade.first.value();

@@ -17,6 +17,7 @@
 #include "loader/base/net_types.h"
 #include "loader/base/result.h"
 #include "loader/features.h"
+#include "loader/flow_timeouts.h"
 #include "loader/typed_map.h"
 
 namespace fastnet {
@@ -27,11 +28,7 @@ struct DatapathConfig {
     PortRange masquerade{Port{16384}, Port{32767}};
     MacAddress gateway_mac;
     std::uint64_t netns_cookie = 0;
-    std::uint64_t tcp_established_s = 7440;
-    std::uint64_t tcp_transitory_s = 240;
-    std::uint64_t udp_s = 300;
-    std::uint64_t udp_unreplied_s = 120;
-    std::uint64_t icmp_s = 60;
+    FlowTimeouts timeouts;
 };
 
 enum class Hook { kUplinkIngress, kContainerIngress, kBridgeIngress, kBridgeEgress, kBind4, kBind6 };

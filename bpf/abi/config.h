@@ -7,10 +7,13 @@
 struct fnet_config {
     __u64 netns_cookie;       /* of the node's network namespace (SO_NETNS_COOKIE) */
     __u64 tcp_established_ns; /* RFC 5382 REQ-5: at least 2 h 4 min */
-    __u64 tcp_transitory_ns;  /* RFC 5382 REQ-5: at least 4 min */
+    __u64 tcp_opening_ns;     /* RFC 5382 REQ-5: at least 4 min */
+    __u64 tcp_closing_ns;     /* of FIN or RST; RFC 5382 REQ-5: at least 4 min */
     __u64 udp_ns;             /* RFC 4787 REQ-5: default at least 5 min */
     __u64 udp_unreplied_ns;   /* at least 2 min */
+    __u64 dns_ns;             /* of UDP to port 53; RFC 4787 REQ-5a: may be shorter */
     __u64 icmp_ns;            /* RFC 5508 REQ-2: at least 60 s */
+    __u64 other_ns;           /* of protocols of which only the addresses are translated */
     __u64 exit_ns;            /* how long a cached next hop is believed */
     __u32 max_flows;
     __u16 masquerade_first; /* host order, inclusive */
@@ -19,5 +22,5 @@ struct fnet_config {
     __u8 csum_ipv6;                 /* kernel knows BPF_F_IPV6 of bpf_l4_csum_replace */
     __u8 reserved[1];
 };
-FNET_ASSERT(sizeof(struct fnet_config) == 72, "no hidden padding");
+FNET_ASSERT(sizeof(struct fnet_config) == 96, "no hidden padding");
 FNET_ASSERT(__builtin_offsetof(struct fnet_config, gateway_mac) % 4 == 0, "read as a word and a half");

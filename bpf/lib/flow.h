@@ -11,7 +11,8 @@
 
 #define FNET_RECLAIM_WINDOW 256 /* slots that one new flow may look at when the table is full */
 #define FNET_RECLAIM_IDLE_NS (10ULL * 1000 * 1000 * 1000) /* an answered datagram flow is "idle" from here on */
-#define FNET_COLLECT_CHUNK 1024                           /* slots per tick */
+#define DNS_PORT 53
+#define FNET_COLLECT_CHUNK 1024 /* slots per tick */
 #define FNET_COLLECT_TICK_NS (100ULL * 1000 * 1000)
 
 /* Key of the other direction: the translated tuple, reversed. */
@@ -106,17 +107,23 @@ FNET_INLINE void slot_free(__u32 slot)
     bpf_map_push_elem(&free_slots, &slot, BPF_ANY);
 }
 
-FNET_INLINE __u64 flow_timeout(__u32 flow_class, __u8 protocol)
+/* @key: of the original direction. */
+FNET_INLINE __u64 flow_timeout(__u32 flow_class, const struct fnet_flow_key *key)
 {
-    switch (flow_class) {
-    case FNET_CLASS_ESTABLISHED:
-        return cfg.tcp_established_ns;
-    case FNET_CLASS_DATAGRAM:
-        return protocol == IPPROTO_UDP ? cfg.udp_ns : cfg.icmp_ns;
+    switch (key->protocol) {
+    case IPPROTO_TCP:
+        if (flow_class == FNET_CLASS_ESTABLISHED)
+            return cfg.tcp_established_ns;
+        return flow_class == FNET_CLASS_HALF_OPEN ? cfg.tcp_opening_ns : cfg.tcp_closing_ns;
+    case IPPROTO_UDP:
+        if (key->dst_port == bpf_htons(DNS_PORT))
+            return cfg.dns_ns;
+        return flow_class == FNET_CLASS_HALF_OPEN ? cfg.udp_unreplied_ns : cfg.udp_ns;
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+        return cfg.icmp_ns;
     default:
-        if (protocol == IPPROTO_TCP)
-            return cfg.tcp_transitory_ns;
-        return protocol == IPPROTO_UDP ? cfg.udp_unreplied_ns : cfg.icmp_ns;
+        return cfg.other_ns;
     }
 }
 
@@ -310,7 +317,7 @@ static long collect_step(__u32 i, __u64 *now)
     if (!slot)
         return 1;
     flow_class = slot->flow_class;
-    if (flow_class != FNET_CLASS_NONE && flow_idle(&slot->key, *now) > flow_timeout(flow_class, slot->key.protocol) &&
+    if (flow_class != FNET_CLASS_NONE && flow_idle(&slot->key, *now) > flow_timeout(flow_class, &slot->key) &&
         flow_remove(index, flow_class, FNET_SCRATCH_PACKET)) {
         slot_free(index);
         __sync_fetch_and_add(&table->expired, 1);

@@ -177,9 +177,12 @@ void DatapathTest::load() {
     fnet_config config{};
     config.netns_cookie = lab().netns_cookie();
     config.tcp_established_ns = options_.tcp_established_s * kSecond;
-    config.tcp_transitory_ns = options_.tcp_transitory_s * kSecond;
+    config.tcp_opening_ns = options_.tcp_opening_s * kSecond;
+    config.tcp_closing_ns = options_.tcp_closing_s * kSecond;
     config.udp_ns = options_.udp_s * kSecond;
     config.udp_unreplied_ns = options_.udp_unreplied_s * kSecond;
+    config.dns_ns = options_.dns_s * kSecond;
+    config.other_ns = options_.other_s * kSecond;
     config.icmp_ns = options_.icmp_s * kSecond;
     config.exit_ns = kSecond;
     config.max_flows = options_.max_flows;

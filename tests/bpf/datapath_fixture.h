@@ -64,7 +64,8 @@ struct Publication {
 struct Options {
     std::uint32_t max_flows = 1024;
     std::uint16_t masquerade_first = 16384, masquerade_last = 32767;
-    std::uint64_t tcp_established_s = 7440, tcp_transitory_s = 240, udp_s = 300, udp_unreplied_s = 120, icmp_s = 60;
+    std::uint64_t tcp_established_s = 7440, tcp_opening_s = 240, tcp_closing_s = 240, udp_s = 300, udp_unreplied_s = 120, dns_s = 30,
+                  icmp_s = 60, other_s = 600;
 };
 
 class DatapathTest : public ::testing::Test {

@@ -215,7 +215,15 @@ TEST_F(FlowState, MidStreamSegmentOfAMasqueradedConnectionOpensAFlowAgain) {
 /// Time-outs that differ from one another by much more than a stalled machine could take.
 class FlowTimeouts : public FlowState {
 protected:
-    FlowTimeouts() : FlowState({.tcp_established_s = 60, .tcp_transitory_s = 40, .udp_s = 50, .udp_unreplied_s = 30, .icmp_s = 20}) {}
+    FlowTimeouts()
+        : FlowState({.tcp_established_s = 60,
+                     .tcp_opening_s = 40,
+                     .tcp_closing_s = 70,
+                     .udp_s = 50,
+                     .udp_unreplied_s = 30,
+                     .dns_s = 90,
+                     .icmp_s = 20,
+                     .other_s = 80}) {}
     /// The flow survives the collector 5 s before its time-out and does not 1 s after.
     void expect_timeout(const fnet_flow_key& key, std::uint64_t seconds) {
         age(key, seconds - 5);
@@ -246,13 +254,31 @@ TEST_F(FlowTimeouts, ClosedTcp) {
     establish();
     request(kFinAck);
     answer(kFinAck);
-    expect_timeout(kTcpKey, 40);
+    expect_timeout(kTcpKey, 70);
 }
 
 TEST_F(FlowTimeouts, ResetTcp) {
     establish();
     request(kRst);
-    expect_timeout(kTcpKey, 40);
+    expect_timeout(kTcpKey, 70);
+}
+
+TEST_F(FlowTimeouts, HalfClosedTcp) {
+    establish();
+    answer(kFinAck);
+    expect_timeout(kTcpKey, 70);
+}
+
+TEST_F(FlowTimeouts, DnsAnsweredOrNot) {
+    const auto key = key_of(Protocol::kUdp, container_ip, 20000, client, 53, container().ifindex);
+    at_container(from_container / ip(container_ip, client) / udp(20000, 53));
+    expect_timeout(key, 90);
+    for (int i = 0; i < 2; ++i) {
+        at_container(from_container / ip(container_ip, client) / udp(20000, 53));
+        at_uplink(from_outside / ip(client, host_ip) / udp(53, 20000));
+    }
+    EXPECT_EQ(class_of(key), FNET_CLASS_DATAGRAM);
+    expect_timeout(key, 90);
 }
 
 TEST_F(FlowTimeouts, UnansweredUdp) {

@@ -225,8 +225,13 @@ TEST_F(ManyFlows, PurgeGoesThroughMoreSlotsThanOneCallTakes) {
 class Churn : public FlowTable {
 protected:
     Churn()
-        : FlowTable({.max_flows = 128, .tcp_established_s = 60, .tcp_transitory_s = 40, .udp_s = 50, .udp_unreplied_s = 30, .icmp_s = 20}) {
-    }
+        : FlowTable({.max_flows = 128,
+                     .tcp_established_s = 60,
+                     .tcp_opening_s = 40,
+                     .tcp_closing_s = 40,
+                     .udp_s = 50,
+                     .udp_unreplied_s = 30,
+                     .icmp_s = 20}) {}
 };
 
 TEST_F(Churn, NeverLosesASlot) {

@@ -149,6 +149,46 @@ TEST_F(Outbound, ExhaustedPortsRefuseByNameAndRecover) {
     seen_source("app", elsewhere, {kInternetIp, 81});  // the same ports towards another destination are free
 }
 
+nlohmann::json flow_of(const Lab& lab, const std::string& protocol) {
+    for (const auto& flow : lab.json({"flows"}))
+        if (flow["protocol"] == protocol) return flow;
+    return nullptr;
+}
+
+TEST_F(Outbound, TimeOutsAreSetAndFollowedByFlowsThatLive) {
+    lab().attach("app");
+    const Socket listener = Socket::listener(lab().client(), {"0.0.0.0", 80});
+    const Socket caller = Socket::connected(lab().at("app"), Transport::kTcp, {kInternetIp, 80});
+    const Socket served = listener.accept();
+    ASSERT_TRUE(ping_pong(caller, served));
+    const Socket datagrams = Socket::bound(lab().at("app"), Transport::kUdp, {"0.0.0.0", 45010});
+    ASSERT_TRUE(datagrams.send_to("nobody answers", {kInternetIp, 5000}));
+    EXPECT_LE(flow_of(lab(), "tcp")["expires_seconds"], 7440);
+    EXPECT_LE(flow_of(lab(), "udp")["expires_seconds"], 120);
+
+    const CommandResult set =
+        lab().fastnet({"attach", "--mode", "bridge", "--timeout", "tcp-established=3h,udp-unreplied=2", "--timeout", "dns=1m"});
+    EXPECT_TRUE(set.ok()) << set;
+    EXPECT_NE(set.err.find("warning: time-out udp-unreplied=2: RFC 4787 REQ-5"), std::string::npos) << set;
+    EXPECT_TRUE(ping_pong(caller, served, "the programs were replaced"));
+    EXPECT_GT(flow_of(lab(), "tcp")["expires_seconds"], 10000);
+    EXPECT_TRUE(wait_until([&] { return flow_of(lab(), "udp").is_null(); }, Millis{10'000}))
+        << "the collector still has the former time-out";
+    EXPECT_TRUE(ping_pong(caller, served));
+
+    lab().json({"attach", "--mode", "bridge", "--timeout", "udp-unreplied=default"});
+    const auto timeouts = lab().json({"status"})["timeouts"];
+    EXPECT_EQ(timeouts["tcp_established"], 10800) << "what is not named stays";
+    EXPECT_EQ(timeouts["dns"], 60);
+    EXPECT_EQ(timeouts["udp_unreplied"], 120);
+    EXPECT_EQ(timeouts["tcp_opening"], 240);
+}
+
+TEST_F(Outbound, TimeOutThatMakesNoSenseIsRefused) {
+    for (const char* const text : {"udp=0", "udp=366d", "tcp=5", "udp"})
+        expect_error(lab().fastnet({"attach", "--mode", "bridge", "--timeout", text}), kUsage, {text});
+}
+
 TEST_F(Outbound, MasqueradeRangeThatMakesNoSenseIsRefused) {
     for (const char* const range : {"20000", "20000-", "21000-20000", "0-10", "20000-65536", "a-b"}) {
         SCOPED_TRACE(range);

@@ -31,6 +31,13 @@ void add_attach(CLI::App& app, Context& context) {
     command->add_option("--max-flows", words->max_flows, "Size of the flow table (default 262144); fixed while it exists")->type_name("N");
     command->add_option("--masquerade-ports", words->masquerade_ports, "Source ports for containers, outside net.ipv4.ip_local_port_range")
         ->type_name("A-B");
+    command
+        ->add_option(
+            "--timeout", words->timeouts,
+            "How long a silent flow is kept, NAME=TIME[,NAME=TIME...] in seconds or with s, m, h, d, or `default`: tcp-established, "
+            "tcp-opening, tcp-closing, udp, udp-unreplied, dns, icmp, other (repeatable)")
+        ->type_name("NAME=TIME")
+        ->allow_extra_args(false);
     command->add_flag("--reload", words->reload, "Load the programs anew and replace them without a gap");
     add_json_flag(*command, context);
     command->footer(

@@ -16,6 +16,12 @@ std::string in_quotes(const std::string& text) {
     return "'" + text + "'";
 }
 
+std::string joined(const std::vector<std::string>& texts) {
+    std::string all;
+    for (const std::string& text : texts) all += (all.empty() ? "" : ",") + text;
+    return all;
+}
+
 }  // namespace
 
 Result<std::uint32_t> parse_number(const std::string& text, const std::string& what, std::uint32_t lowest, std::uint32_t highest) {
@@ -98,6 +104,11 @@ Result<AttachRequest> parse_attach(const AttachWords& words) {
         auto range = parse_port_range(words.masquerade_ports);
         if (!range) return std::move(range).error().in("--masquerade-ports");
         request.prepare.masquerade = *range;
+    }
+    if (!words.timeouts.empty()) {
+        auto timeouts = parse_timeouts(joined(words.timeouts));
+        if (!timeouts) return std::move(timeouts).error().in("--timeout");
+        request.prepare.timeouts = *std::move(timeouts);
     }
     return request;
 }

@@ -35,6 +35,7 @@ struct AttachWords {
     std::vector<std::string> uplinks{};
     std::string max_flows{};
     std::string masquerade_ports{};
+    std::vector<std::string> timeouts{};
     bool reload = false;
 };
 Result<AttachRequest> parse_attach(const AttachWords& words);

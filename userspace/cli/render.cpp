@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "userspace/control/timeouts.h"
+
 #ifndef FASTNET_VERSION
 #define FASTNET_VERSION "unknown"
 #endif
@@ -127,6 +129,17 @@ Json json_of(const NetworkView& view) {
     json["options"] = network.options.empty() ? Json::object() : Json(network.options);
     json["endpoints"] = Json::array();
     for (const EndpointView& endpoint : view.endpoints) json["endpoints"].push_back(endpoint.endpoint.name);
+    return json;
+}
+
+/// By the names of --timeout, as JSON spells names.
+Json json_of(const FlowTimeouts& timeouts) {
+    Json json = Json::object();
+    for (const TimeoutKnob& knob : timeout_knobs()) {
+        std::string name{knob.name};
+        std::replace(name.begin(), name.end(), '-', '_');
+        json[name] = timeouts.*knob.value;
+    }
     return json;
 }
 
@@ -400,6 +413,7 @@ std::string render(const StatusView& view, Format format) {
         json["flows"] = view.flows;
         json["max_flows"] = view.max_flows == 0 ? Json(nullptr) : Json(view.max_flows);
         json["masquerade_ports"] = or_null(view.masquerade_ports);
+        json["timeouts"] = json_of(view.timeouts);
         json["links"] = view.links;
         json["memory_bytes"] = view.memory_bytes;
         json["maps"] = json_of(view.maps);
@@ -421,7 +435,7 @@ std::string render(const StatusView& view, Format format) {
             number(view.flows) + " flows" + (view.max_flows == 0 ? "" : " of " + number(view.max_flows)) + "\n";
     if (view.prepared)
         text += "masquerade ports " + view.masquerade_ports + ", " + number(view.links) + " links, maps use " +
-                size_text(view.memory_bytes) + "\n";
+                size_text(view.memory_bytes) + "\ntime-outs in seconds: " + to_string(view.timeouts) + "\n";
     text += "agent: not running (the datapath needs none)\n";
     for (const std::string& warning : view.warnings) text += "warning: " + warning + "\n";
     return text;

@@ -6,13 +6,13 @@
 #include <tuple>
 #include <unordered_map>
 
-#include "loader/datapath.h"
 #include "userspace/control/translate.h"
 
 namespace fastnet {
 namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr Port kDnsPort{53};
 
 }  // namespace
 
@@ -26,14 +26,22 @@ std::string flow_state_name(std::uint8_t state) {
     }
 }
 
-std::uint64_t flow_timeout(std::uint8_t protocol, std::uint8_t state, const DatapathConfig& config) {
-    if (protocol == static_cast<std::uint8_t>(Protocol::kTcp) || protocol == static_cast<std::uint8_t>(Protocol::kSctp))
-        return state == FNET_FLOW_ESTABLISHED ? config.tcp_established_s : config.tcp_transitory_s;
-    if (protocol == static_cast<std::uint8_t>(Protocol::kUdp)) return state == FNET_FLOW_NEW ? config.udp_unreplied_s : config.udp_s;
-    return config.icmp_s;
+std::uint32_t flow_timeout(const fnet_flow_key& key, std::uint8_t state, bool fin, const FlowTimeouts& timeouts) {
+    const bool half_open = state == FNET_FLOW_NEW || state == FNET_FLOW_REPLIED;
+    switch (static_cast<Protocol>(key.protocol)) {
+        case Protocol::kTcp:
+            if (state == FNET_FLOW_CLOSED || fin) return timeouts.tcp_closing;
+            return half_open ? timeouts.tcp_opening : timeouts.tcp_established;
+        case Protocol::kUdp:
+            if (port_from_abi(key.dst_port) == kDnsPort) return timeouts.dns;
+            return half_open ? timeouts.udp_unreplied : timeouts.udp;
+        case Protocol::kIcmp:
+        case Protocol::kIcmpv6: return timeouts.icmp;
+        default: return timeouts.other;
+    }
 }
 
-std::vector<FlowView> flow_views(const std::vector<FlowEntry>& entries, std::uint64_t now,
+std::vector<FlowView> flow_views(const std::vector<FlowEntry>& entries, const FlowTimeouts& timeouts, std::uint64_t now,
                                  const std::function<std::string(std::uint32_t)>& name_of) {
     struct Pair {
         const FlowEntry* original = nullptr;
@@ -45,7 +53,6 @@ std::vector<FlowView> flow_views(const std::vector<FlowEntry>& entries, std::uin
         ((entry.flow.flags & FNET_FLOW_ORIGINAL) != 0 ? pair.original : pair.reply) = &entry;
     }
     std::vector<FlowView> views;
-    const DatapathConfig config;
     for (const auto& [slot, pair] : pairs) {
         if (pair.original == nullptr) continue;  // created or removed at this moment
         const auto& [key, flow] = *pair.original;
@@ -59,14 +66,16 @@ std::vector<FlowView> flow_views(const std::vector<FlowEntry>& entries, std::uin
         view.packets = flow.packets;
         view.bytes = flow.bytes;
         std::uint64_t seen = flow.last_seen_ns;
+        bool fin = (flow.flags & FNET_FLOW_FIN) != 0;
         if (pair.reply != nullptr) {
             view.packets += pair.reply->flow.packets;
             view.bytes += pair.reply->flow.bytes;
+            fin = fin || (pair.reply->flow.flags & FNET_FLOW_FIN) != 0;
             seen = std::max(seen, static_cast<std::uint64_t>(pair.reply->flow.last_seen_ns));
         }
         const double idle = static_cast<double>(now - std::min(now, seen)) / static_cast<double>(kSecond);
         view.idle_seconds = idle;
-        view.expires_seconds = std::max(0.0, static_cast<double>(flow_timeout(key.protocol, flow.state, config)) - idle);
+        view.expires_seconds = std::max(0.0, flow_timeout(key, flow.state, fin, timeouts) - idle);
         views.push_back(std::move(view));
     }
     std::sort(views.begin(), views.end(), [](const FlowView& a, const FlowView& b) {

@@ -9,21 +9,22 @@
 #include "bpf/abi/flow.h"
 #include "bpf/abi/verdict.h"
 #include "loader/base/net_types.h"
+#include "loader/flow_timeouts.h"
 #include "userspace/control/views.h"
 
 namespace fastnet {
-
-struct DatapathConfig;
 
 struct FlowEntry {
     fnet_flow_key key;
     fnet_flow flow;
 };
-/// One row per flow. @p now in nanoseconds of CLOCK_MONOTONIC, @p name_of by ifindex of the endpoint's host side.
-std::vector<FlowView> flow_views(const std::vector<FlowEntry>& entries, std::uint64_t now,
+/// One row per flow; @p timeouts are those in force. @p now in nanoseconds of CLOCK_MONOTONIC, @p name_of by ifindex of the endpoint's host
+/// side.
+std::vector<FlowView> flow_views(const std::vector<FlowEntry>& entries, const FlowTimeouts& timeouts, std::uint64_t now,
                                  const std::function<std::string(std::uint32_t)>& name_of);
-/// How long a flow in this state may be silent, in seconds; the times are those of @p config.
-std::uint64_t flow_timeout(std::uint8_t protocol, std::uint8_t state, const DatapathConfig& config);
+/// How long the flow may be silent, in seconds: what flow_timeout() of bpf/lib/flow.h makes of its class. @p fin: a direction
+/// has sent FIN.
+std::uint32_t flow_timeout(const fnet_flow_key& key, std::uint8_t state, bool fin, const FlowTimeouts& timeouts);
 /// Whether the flow that @p flow opened is alive and has a masquerade port of @p ports. Once per flow: its other half says
 /// no, and so does ICMP, which has no ports.
 bool is_masqueraded_from(const fnet_flow_key& key, const fnet_flow& flow, const PortRange& ports);

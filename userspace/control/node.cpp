@@ -47,6 +47,12 @@ std::uint32_t number_or(const std::optional<std::string>& text, std::uint32_t fa
 
 }  // namespace
 
+Result<FlowTimeouts> stored_timeouts(Store& store) {
+    const auto text = TRY(store.setting(setting::kTimeouts));
+    if (!text) return FlowTimeouts{};
+    return changed({}, TRY(parse_timeouts(*text)));
+}
+
 bool is_alive(const Netlink& netlink, const Endpoint& endpoint) {
     if (endpoint.mode == EndpointMode::kBridge) return netlink.link_name(endpoint.host_ifindex) == endpoint.host_ifname;
     if (endpoint.netns.empty()) return true;  // mode host: the node's own namespace
@@ -152,13 +158,19 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
             "set the flow table to " + std::to_string(max_flows) + " flows: it is in use with " + std::to_string(max_flows_before),
             "`fastnet cleanup` first: the size is fixed while the table exists");
 
+    const FlowTimeouts timeouts_before = TRY(stored_timeouts(store_));
+    const FlowTimeouts timeouts = changed(timeouts_before, request.timeouts);
+    for (std::string& warning : warnings_about(request.timeouts)) warnings_.push_back(std::move(warning));
+
     std::vector<Network> networks = TRY(store_.networks());
     const bool has_default =
         std::any_of(networks.begin(), networks.end(), [](const Network& network) { return network.name == kDefaultNetworkName; });
     const bool same_uplinks = std::is_permutation(stored.begin(), stored.end(), choice.uplinks.begin(), choice.uplinks.end());
     uplinks_ = choice.uplinks;
     if (masquerade_before && *masquerade_before != masquerade) former_masquerade_ = masquerade_before;
-    if (!first && has_default && same_uplinks && masquerade_before == masquerade && max_flows_before == max_flows) return ok();
+    if (!first && has_default && same_uplinks && masquerade_before == masquerade && max_flows_before == max_flows &&
+        timeouts_before == timeouts)
+        return ok();
 
     full = true;
     std::optional<Network> network;
@@ -168,6 +180,7 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
     CHECK_OK(store_.set_setting(setting::kPrepared, "1"));
     CHECK_OK(store_.set_setting(setting::kMasqueradePorts, to_string(masquerade)));
     CHECK_OK(store_.set_setting(setting::kMaxFlows, std::to_string(max_flows)));
+    CHECK_OK(store_.set_setting(setting::kTimeouts, to_string(timeouts)));
     for (const Uplink& uplink : stored)
         if (std::find(uplinks_.begin(), uplinks_.end(), uplink) == uplinks_.end()) CHECK_OK(store_.remove_uplink(uplink.name));
     for (const Uplink& uplink : uplinks_) CHECK_OK(store_.put_uplink(uplink));
@@ -189,10 +202,12 @@ Status Node::open_datapath(bool reload, bool& full) {
     DatapathConfig config;
     config.max_flows = number_or(TRY(store_.setting(setting::kMaxFlows)), config.max_flows);
     config.masquerade = TRY(stored_masquerade(store_)).value_or(config.masquerade);
+    config.timeouts = TRY(stored_timeouts(store_));
     config.gateway_mac = kGatewayMac;
     config.netns_cookie = netns_cookie_;
-    const std::string wanted = "flows " + std::to_string(config.max_flows) + " masquerade " + to_string(config.masquerade) + " cookie " +
-                               std::to_string(config.netns_cookie) + " build " + Datapath::build_id();
+    const std::string wanted = "flows " + std::to_string(config.max_flows) + " masquerade " + to_string(config.masquerade) + " timeouts " +
+                               to_string(config.timeouts) + " cookie " + std::to_string(config.netns_cookie) + " build " +
+                               Datapath::build_id();
     const bool loaded = Datapath::is_loaded(paths_.pins);
     if (!loaded) {
         CHECK_OK(make_directories(paths_.pins_parent.string(), 0700));

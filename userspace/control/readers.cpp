@@ -215,7 +215,8 @@ Result<std::vector<FlowView>> read_flows(const NodePaths& paths) {
     std::unordered_map<std::uint32_t, std::string> names;
     for (const Endpoint& endpoint : reader.endpoints()) names.emplace(endpoint.host_ifindex, endpoint.name);
     const std::vector<FlowEntry> entries = TRY(reader.flows());
-    return flow_views(entries, monotonic_now(), [&](std::uint32_t ifindex) {
+    const FlowTimeouts timeouts = reader.has_store() ? TRY(stored_timeouts(reader.store())) : FlowTimeouts{};
+    return flow_views(entries, timeouts, monotonic_now(), [&](std::uint32_t ifindex) {
         const auto found = names.find(ifindex);
         return found == names.end() ? std::string{} : found->second;
     });
@@ -282,6 +283,7 @@ Result<StatusView> read_status(const NodePaths& paths) {
         const std::vector<Uplink> uplinks = TRY(reader.store().uplinks());
         view.uplinks = uplink_views(reader.netlink(), uplinks, hooks);
         view.max_flows = setting_number(reader.store(), setting::kMaxFlows);
+        view.timeouts = TRY(stored_timeouts(reader.store()));
         view.masquerade_ports = TRY(reader.store().setting(setting::kMasqueradePorts)).value_or("");
         if (TRY(reader.store().setting(setting::kDirty)))
             view.warnings.emplace_back("an earlier command was interrupted; the next one that changes something repairs the node");

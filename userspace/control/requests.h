@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "loader/base/net_types.h"
+#include "userspace/control/timeouts.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
 #include "userspace/model/publish_spec.h"
@@ -22,7 +23,8 @@ struct PrepareRequest {
     bool replace_uplinks = false;  ///< `uplinks` is the whole list, not an addition
     std::optional<std::uint32_t> max_flows{};
     std::optional<PortRange> masquerade{};
-    bool reload = false;  ///< load the programs anew
+    std::vector<TimeoutChange> timeouts{};  ///< the others stay as they are
+    bool reload = false;                    ///< load the programs anew
 };
 
 struct AttachRequest {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "loader/base/net_types.h"
+#include "loader/flow_timeouts.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
 
@@ -108,6 +109,7 @@ struct StatusView {
     std::uint64_t flows = 0;
     std::uint64_t max_flows = 0;
     std::string masquerade_ports{};  ///< "A-B"; empty if not prepared
+    FlowTimeouts timeouts{};
     std::uint64_t links = 0;         ///< pinned BPF links (or clsact filters)
     std::uint64_t memory_bytes = 0;  ///< of all maps
     std::vector<MapView> maps{};

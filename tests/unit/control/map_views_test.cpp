@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 
-#include "loader/datapath.h"
 #include "tests/unit/control/state_builder.h"
 
 namespace fastnet {
@@ -46,7 +45,7 @@ std::string name_of(std::uint32_t ifindex) {
 }
 
 TEST(FlowViews, TwoHalvesAreOneRow) {
-    const auto views = flow_views(connection(), kNow, name_of);
+    const auto views = flow_views(connection(), FlowTimeouts{}, kNow, name_of);
     ASSERT_EQ(views.size(), 1U);
     const FlowView& view = views[0];
     EXPECT_EQ(view.protocol, "tcp");
@@ -84,24 +83,38 @@ TEST(MasqueradedFlow, IsCountedOnceWhileItLivesAndOnlyInItsRange) {
 
 TEST(FlowViews, HalfThatIsAloneIsARowOnlyIfItIsTheOriginal) {
     auto entries = connection();
-    EXPECT_EQ(flow_views({entries[1]}, kNow, name_of).size(), 1U);
-    EXPECT_TRUE(flow_views({entries[0]}, kNow, name_of).empty());
+    EXPECT_EQ(flow_views({entries[1]}, FlowTimeouts{}, kNow, name_of).size(), 1U);
+    EXPECT_TRUE(flow_views({entries[0]}, FlowTimeouts{}, kNow, name_of).empty());
 }
 
 TEST(FlowViews, StampInTheFutureIsNotIdle) {
     auto entries = connection();
-    EXPECT_DOUBLE_EQ(flow_views(entries, kNow - 10 * kSecond, name_of)[0].idle_seconds, 0);
+    EXPECT_DOUBLE_EQ(flow_views(entries, FlowTimeouts{}, kNow - 10 * kSecond, name_of)[0].idle_seconds, 0);
 }
 
 TEST(FlowViews, TimeOutsFollowTheStateAndNeverGoBelowZero) {
-    const DatapathConfig config;
-    EXPECT_EQ(flow_timeout(6, FNET_FLOW_ESTABLISHED, config), 7440U);
-    EXPECT_EQ(flow_timeout(6, FNET_FLOW_NEW, config), 240U);
-    EXPECT_EQ(flow_timeout(6, FNET_FLOW_CLOSED, config), 240U);
-    EXPECT_EQ(flow_timeout(17, FNET_FLOW_NEW, config), 120U);
-    EXPECT_EQ(flow_timeout(17, FNET_FLOW_ESTABLISHED, config), 300U);
-    EXPECT_EQ(flow_timeout(1, FNET_FLOW_REPLIED, config), 60U);
-    EXPECT_DOUBLE_EQ(flow_views(connection(), kNow + 100000 * kSecond, name_of)[0].expires_seconds, 0);
+    const FlowTimeouts timeouts{
+        .tcp_established = 1, .tcp_opening = 2, .tcp_closing = 3, .udp = 4, .udp_unreplied = 5, .dns = 6, .icmp = 7, .other = 8};
+    const auto timeout = [&](std::uint8_t protocol, std::uint8_t state, bool fin = false, std::uint16_t port = 443) {
+        fnet_flow_key key{};
+        key.protocol = protocol;
+        key.dst_port = htons(port);
+        return flow_timeout(key, state, fin, timeouts);
+    };
+    EXPECT_EQ(timeout(6, FNET_FLOW_ESTABLISHED), 1U);
+    EXPECT_EQ(timeout(6, FNET_FLOW_NEW), 2U);
+    EXPECT_EQ(timeout(6, FNET_FLOW_REPLIED), 2U);
+    EXPECT_EQ(timeout(6, FNET_FLOW_ESTABLISHED, true), 3U);
+    EXPECT_EQ(timeout(6, FNET_FLOW_CLOSED), 3U);
+    EXPECT_EQ(timeout(17, FNET_FLOW_ESTABLISHED), 4U);
+    EXPECT_EQ(timeout(17, FNET_FLOW_NEW), 5U);
+    EXPECT_EQ(timeout(17, FNET_FLOW_REPLIED), 5U) << "answered once, not yet a conversation";
+    EXPECT_EQ(timeout(17, FNET_FLOW_ESTABLISHED, false, 53), 6U);
+    EXPECT_EQ(timeout(1, FNET_FLOW_REPLIED), 7U);
+    EXPECT_EQ(timeout(58, FNET_FLOW_ESTABLISHED), 7U);
+    EXPECT_EQ(timeout(132, FNET_FLOW_NEW), 8U);
+    EXPECT_EQ(timeout(50, FNET_FLOW_ESTABLISHED), 8U);
+    EXPECT_DOUBLE_EQ(flow_views(connection(), FlowTimeouts{}, kNow + 100000 * kSecond, name_of)[0].expires_seconds, 0);
 }
 
 TEST(VerdictViews, EveryVerdictHasARowWithItsKind) {
