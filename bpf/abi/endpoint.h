@@ -6,6 +6,8 @@
 #define FNET_ENDPOINT_INTERNAL (1U << 0) /* the network has no way out */
 #define FNET_ENDPOINT_NO_ICC (1U << 1)   /* containers of the network do not reach each other */
 #define FNET_ENDPOINT_HAIRPIN (1U << 2)  /* written by BPF: a hairpin flow ended here once, see tc_container */
+#define FNET_ENDPOINT_ROUTED4 (1U << 3)  /* its IPv4 address is one that the outside knows: no translation */
+#define FNET_ENDPOINT_ROUTED6 (1U << 4)  /* the same for IPv6 */
 
 /* Value of `endpoints`, key: __u32 ifindex of the host-side veth. Counters are written by BPF (atomic), the rest by
  * user space. */

@@ -164,15 +164,6 @@ __noinline int guard_hidden(struct __sk_buff *skb, const struct packet *packet)
     return 0;
 }
 
-/* Without a flow it answers nobody; as the first packet of one it would take the peer's later pings away from the host.
- */
-FNET_INLINE int is_echo_reply(const struct packet *packet)
-{
-    if (packet->key.protocol == IPPROTO_ICMPV6)
-        return packet->icmp_type == ICMPV6_ECHO_REPLY;
-    return packet->key.protocol == IPPROTO_ICMP && packet->icmp_type == ICMP_ECHOREPLY;
-}
-
 /* Of a frame whose MAC was checked and that is no PACKET_TUPLE: 0 if it may be believed, else a verdict. */
 __noinline int guard_unusual(struct __sk_buff *skb, const struct packet *packet, const struct fnet_endpoint *endpoint)
 {
@@ -243,8 +234,8 @@ FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packe
     return deliver_to_peer(skb, target->ifindex);
 }
 
-/* A packet to the gateway that belongs to no flow: to the host, to a published port of it (hairpin), or outside.
- * Returns a tc action, or FLOW_CREATED. */
+/* A packet to the gateway that belongs to no flow: to the host, to a published port of it (hairpin) or of a routed
+ * container on another network, or outside. Returns a tc action, or FLOW_CREATED. */
 __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
 {
     struct fnet_endpoint *endpoint;
@@ -254,7 +245,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
     struct fnet_service *service;
     const struct fnet_addr *own, *gateway;
     __u32 ifindex = skb->ifindex;
-    int where, result;
+    int where, result, routed;
 
     endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
     if (!work || !packet || !endpoint)
@@ -262,6 +253,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
     key = &packet->key;
     own = packet->is_ipv6 ? &endpoint->ipv6 : &endpoint->ipv4;
     gateway = packet->is_ipv6 ? &endpoint->gateway6 : &endpoint->gateway4;
+    routed = !!(endpoint->flags & (packet->is_ipv6 ? FNET_ENDPOINT_ROUTED6 : FNET_ENDPOINT_ROUTED4));
     route = &work->route;
     /* Neither ever leaves its link (RFC 4291 2.5.6), and nobody takes a group's packet by a unicast frame. */
     if (packet->is_ipv6 ? key->dst.bytes[0] == 0xff || (address_link_local(&key->src) && !address_link_local(&key->dst))
@@ -269,9 +261,9 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         return drop(skb, MALFORMED);
     if (address_none(own) || (packet->is_ipv6 && address_link_local(&key->dst)))
         return container_to_kernel(skb, endpoint, FNET_TO_HOST); /* to the gateway's own link-local address */
-    where = address_equal(&key->dst, gateway)
-                ? EXIT_LOCAL
-                : exit_lookup(skb, endpoint->bridge_ifindex, NULL, &key->dst, packet->is_ipv6, key->protocol, route);
+    where = address_equal(&key->dst, gateway) ? EXIT_LOCAL
+                                              : exit_lookup(skb, endpoint->bridge_ifindex, routed ? &key->src : NULL,
+                                                            &key->dst, packet->is_ipv6, key->protocol, route);
 
     if (where == EXIT_LOCAL) {
         if (packet->kind != PACKET_TUPLE || !port_is_published(key->protocol, key->dst_port))
@@ -282,13 +274,14 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
             if (!service || !is_among_routes(skb, endpoint->bridge_ifindex, own, &key->dst, packet->is_ipv6, route))
                 return container_to_kernel(skb, endpoint, FNET_TO_HOST);
         }
-        if (key->protocol == IPPROTO_TCP &&
-            (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) != FNET_TCP_SYN)
+        if (key->protocol == IPPROTO_TCP && !opens_connection(packet))
             return container_to_kernel(skb, endpoint, FNET_NO_FLOW);
+    } else if (where == EXIT_ISOLATED) { /* between networks: only what a routed container publishes */
+        service = packet->kind == PACKET_TUPLE ? service_find(&key->dst, key->protocol, key->dst_port, 0) : NULL;
+        if (!service || (key->protocol == IPPROTO_TCP && !opens_connection(packet)))
+            return drop(skb, NETWORK_ISOLATED);
     } else {
         service = NULL;
-        if (where == EXIT_ISOLATED)
-            return drop(skb, NETWORK_ISOLATED);
         if (endpoint->flags & FNET_ENDPOINT_INTERNAL)
             return drop(skb, NETWORK_INTERNAL);
         if (where == EXIT_NO_UPLINK)
@@ -297,7 +290,9 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
             return drop(skb, NO_ROUTE);
         if (packet->kind == PACKET_FRAGMENT)
             return drop(skb, FRAGMENT);
-        if (packet->kind != PACKET_TUPLE || is_echo_reply(packet))
+        /* An echo reply without a flow answers nobody; as the first packet of one it would take the peer's later pings
+         * away from the host. */
+        if (packet->kind != PACKET_TUPLE || is_echo(packet, ICMP_ECHOREPLY, ICMPV6_ECHO_REPLY))
             return drop(skb, UNSUPPORTED_PROTOCOL);
         if (key->protocol == IPPROTO_TCP && (packet->tcp_flags & FNET_TCP_RST))
             return drop(skb, RESET_WITHOUT_FLOW);
@@ -325,19 +320,21 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         mac_set_gateway(work->reply.exit_src_mac);
     } else {
         struct fnet_flow *original = &work->original;
-        if (packet->is_ipv6)
+        if (routed)
+            original->new_src = key->src;
+        else if (packet->is_ipv6)
             address_from_v6(&original->new_src, (const struct in6_addr *)route->ipv6_src);
         else
             address_from_v4(&original->new_src, route->ipv4_src);
         original->new_dst = key->dst;
         original->new_dst_port = key->dst_port;
-        original->flags |= FNET_FLOW_MASQUERADE;
+        if (!routed)
+            original->flags |= work->reply.flags = FNET_FLOW_MASQUERADE;
         exit_remember(original, route, where, bpf_ktime_get_coarse_ns());
         original->endpoint_ifindex = work->reply.endpoint_ifindex = endpoint->ifindex;
         work->reply_key.src = key->dst;
         work->reply_key.src_port = key->dst_port;
         work->reply_key.dst = original->new_src;
-        work->reply.flags = FNET_FLOW_MASQUERADE;
         work->reply.exit = FNET_EXIT_PEER;
         work->reply.exit_ifindex = endpoint->ifindex;
         __builtin_memcpy(work->reply.exit_dst_mac, endpoint->mac, ETH_ALEN);

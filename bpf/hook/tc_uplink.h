@@ -5,7 +5,8 @@
 #include "bpf/lib/create.h"
 #include "bpf/lib/icmp.h"
 
-FNET_INLINE int in_container_subnet(const struct fnet_addr *addr)
+/* The id of the network of this node that has @addr in a subnet. */
+FNET_INLINE __u32 *container_subnet(const struct fnet_addr *addr)
 {
     struct fnet_subnet_key subnet = {.prefix_len = 128};
 
@@ -13,7 +14,7 @@ FNET_INLINE int in_container_subnet(const struct fnet_addr *addr)
     subnet.addr[1] = addr->words[1];
     subnet.addr[2] = addr->words[2];
     subnet.addr[3] = addr->words[3];
-    return bpf_map_lookup_elem(&subnets, &subnet) != NULL;
+    return bpf_map_lookup_elem(&subnets, &subnet);
 }
 
 /* 0, or why this source opens no flow: nobody can be answered there (RFC 1122 3.2.1.3, RFC 4291 2.5.2, 2.5.6, 2.7), or
@@ -26,7 +27,29 @@ FNET_INLINE int source_refused(const struct fnet_addr *src, int is_ipv6)
     } else if (src->bytes[12] == 0 || (src->bytes[12] & 0xf0) == 0xe0 || src->words[3] == ~(__be32)0) {
         return FNET_MALFORMED;
     }
-    return in_container_subnet(src) ? FNET_SPOOFED_SOURCE : 0;
+    return container_subnet(src) ? FNET_SPOOFED_SOURCE : 0;
+}
+
+/* Opens the flow of a packet from outside to @service, whose endpoint is there. Returns a tc action, or FLOW_CREATED.
+ */
+FNET_INLINE int uplink_open_to(struct __sk_buff *skb, struct packet *packet, struct fnet_scratch *work,
+                               const struct fnet_service *service, __u32 bridge_ifindex)
+{
+    struct fnet_flow_key *key = &packet->key;
+    int result = source_refused(&key->src, packet->is_ipv6);
+
+    if (result)
+        return leave(skb, (__u32)result, TC_ACT_SHOT);
+    if (packet->ttl <= 1)
+        return drop(skb, TTL_EXCEEDED);
+    flow_prepare(work, packet);
+    flow_to_service(work, service);
+    result = exit_lookup(skb, bridge_ifindex, &key->dst, &key->src, packet->is_ipv6, key->protocol, &work->route);
+    if (result == EXIT_OK || result == EXIT_UNRESOLVED)
+        exit_remember(&work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
+    work->reply.exit = FNET_EXIT_LINK; /* no way back yet: the reply looks again */
+    result = flow_open(skb, packet->is_ipv6);
+    return result == FLOW_CREATED ? FLOW_CREATED : leave(skb, (__u32)result, TC_ACT_SHOT);
 }
 
 /* The first packet to a published port opens a flow. Returns a tc action, or FLOW_CREATED. */
@@ -37,7 +60,7 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     struct fnet_endpoint *endpoint;
     struct fnet_scratch *work = map_single(scratch);
     __u32 ifindex;
-    int result, wildcard;
+    int wildcard;
 
     if (!work || !packet)
         return drop(skb, INTERNAL_ERROR);
@@ -46,8 +69,7 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
         return to_kernel(skb, HOST_TRAFFIC);
     /* Only a SYN opens a TCP flow. Anything else belongs to a connection of the host's own that was there before the
      * port was published, or to nothing: the kernel knows, and answers with RST. */
-    if (key->protocol == IPPROTO_TCP &&
-        (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) != FNET_TCP_SYN)
+    if (key->protocol == IPPROTO_TCP && !opens_connection(packet))
         return to_kernel(skb, NO_FLOW);
     service = service_find(&key->dst, key->protocol, key->dst_port, 0);
     wildcard = !service;
@@ -66,21 +88,51 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     if (key->protocol == IPPROTO_UDP &&
         host_socket_exists(skb, packet->is_ipv6, IPPROTO_UDP, &key->src, key->src_port, &key->dst, key->dst_port))
         return to_kernel(skb, HOST_SOCKET);
-    result = source_refused(&key->src, packet->is_ipv6);
-    if (result)
-        return leave(skb, (__u32)result, TC_ACT_SHOT);
-    if (packet->ttl <= 1)
-        return drop(skb, TTL_EXCEEDED);
+    return uplink_open_to(skb, packet, work, service, endpoint->bridge_ifindex);
+}
 
-    flow_prepare(work, packet);
-    flow_to_service(work, service);
-    result =
-        exit_lookup(skb, endpoint->bridge_ifindex, &key->dst, &key->src, packet->is_ipv6, key->protocol, &work->route);
-    if (result == EXIT_OK || result == EXIT_UNRESOLVED)
-        exit_remember(&work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
-    work->reply.exit = FNET_EXIT_LINK; /* no way back yet: the reply looks again */
-    result = flow_open(skb, packet->is_ipv6);
-    return result == FLOW_CREATED ? FLOW_CREATED : leave(skb, (__u32)result, TC_ACT_SHOT);
+/* A packet from outside to an address in the container subnet of @network. Nothing has business there (NOT_PUBLISHED),
+ * whatever the host's routes and FORWARD policy say, unless the network is routed: then the endpoint's published ports
+ * answer at their own numbers, and so does its echo (RFC 4890 4.3.1). Packets of open flows were taken before.
+ * Returns a tc action, or FLOW_CREATED. */
+__noinline int uplink_open_routed(struct __sk_buff *skb, struct packet *packet, __u32 network)
+{
+    struct fnet_address_key owner = {.network = network};
+    struct fnet_scratch *work = map_single(scratch);
+    struct fnet_service echo = {}, *service = &echo;
+    struct fnet_address *address;
+    struct fnet_endpoint *endpoint;
+    struct fnet_flow_key *key;
+    __u32 ifindex;
+    int action;
+
+    if (!work || !packet)
+        return drop(skb, INTERNAL_ERROR);
+    key = &packet->key;
+    owner.addr = key->dst;
+    address = bpf_map_lookup_elem(&addresses, &owner);
+    if (!address)
+        return drop(skb, NOT_PUBLISHED);
+    ifindex = address->ifindex;
+    endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+    if (!endpoint || !(endpoint->flags & (packet->is_ipv6 ? FNET_ENDPOINT_ROUTED6 : FNET_ENDPOINT_ROUTED4)))
+        return drop(skb, NOT_PUBLISHED);
+    if (packet->kind == PACKET_ICMP_OTHER && icmp_is_error(packet)) {
+        action = icmp_error_forward(skb, packet, 0);
+        return action == ICMP_ERROR_NOT_OURS ? drop(skb, NOT_PUBLISHED) : action;
+    }
+    if (packet->kind != PACKET_TUPLE)
+        return drop(skb, NOT_PUBLISHED);
+    if (is_echo(packet, ICMP_ECHO, ICMPV6_ECHO_REQUEST) && !(endpoint->flags & FNET_ENDPOINT_INTERNAL)) {
+        echo.container_addr = key->dst;
+        echo.endpoint_ifindex = ifindex;
+        __builtin_memcpy(echo.container_mac, address->mac, ETH_ALEN);
+    } else {
+        service = service_find(&key->dst, key->protocol, key->dst_port, 0);
+        if (!service || (key->protocol == IPPROTO_TCP && !opens_connection(packet)))
+            return drop(skb, NOT_PUBLISHED);
+    }
+    return uplink_open_to(skb, packet, work, service, endpoint->bridge_ifindex);
 }
 
 /* The first 16 bits of a container subnet are those of @word, the start of an address. */
@@ -133,6 +185,7 @@ int tc_uplink(struct __sk_buff *skb)
     struct packet packet;
     struct fnet_flow_key *key = &packet.key;
     struct fnet_flow *flow;
+    __u32 *network;
     int action;
 
     if (skb->pkt_type != PACKET_HOST)
@@ -146,11 +199,22 @@ int tc_uplink(struct __sk_buff *skb)
         return drop(skb, MALFORMED);
     if (packet.kind >= PACKET_ARP)
         return to_kernel(skb, HOST_TRAFFIC);
-    /* Straight to a container's address: never allowed, whatever the host's routes and FORWARD policy say. The array
-     * says perhaps, the trie knows. */
-    if (unlikely(first_bits_are_ours(packet.is_ipv6 ? key->dst.words[0] : key->dst.words[3], packet.is_ipv6)) &&
-        in_container_subnet(&key->dst))
-        return drop(skb, NOT_PUBLISHED);
+    if (packet.kind == PACKET_TUPLE) {
+        flow = bpf_map_lookup_elem(&flows, key);
+        if (likely(flow)) {
+            action = flow_forward(skb, &packet, flow);
+            /* Flows into a container do not follow an uplink's address. */
+            return action == EXIT_FLOW_GONE ? drop(skb, INTERNAL_ERROR) : action;
+        }
+    }
+    /* The array says perhaps, the trie knows. */
+    if (unlikely(first_bits_are_ours(packet.is_ipv6 ? key->dst.words[0] : key->dst.words[3], packet.is_ipv6))) {
+        network = container_subnet(&key->dst);
+        if (network) {
+            action = uplink_open_routed(skb, &packet, *network);
+            return action == FLOW_CREATED ? flow_follow(skb, &packet) : action;
+        }
+    }
     if (packet.kind == PACKET_FRAGMENT)
         return to_kernel(skb, FRAGMENT_TO_KERNEL);
     if (packet.kind == PACKET_ICMP_OTHER) {
@@ -159,12 +223,6 @@ int tc_uplink(struct __sk_buff *skb)
     }
     if (packet.kind != PACKET_TUPLE)
         return to_kernel(skb, HOST_TRAFFIC);
-    flow = bpf_map_lookup_elem(&flows, key);
-    if (likely(flow)) {
-        action = flow_forward(skb, &packet, flow);
-        /* Flows into a container do not follow an uplink's address. */
-        return action == EXIT_FLOW_GONE ? drop(skb, INTERNAL_ERROR) : action;
-    }
     action = uplink_open(skb, &packet);
     return action == FLOW_CREATED ? flow_follow(skb, &packet) : action;
 }

@@ -168,8 +168,11 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     walk.is_ipv6 = (__u8)is_ipv6;
     walk.masquerade = !!(original->flags & FNET_FLOW_MASQUERADE);
     wanted = bpf_ntohs(work->original_key.src_port);
-    if (walk.masquerade) { /* ICMP's identifiers too: a container must not be able to use up those of the host's pings
-                            */
+    if (!walk.masquerade && original->exit == FNET_EXIT_LINK) { /* from a routed container: nothing is translated */
+        walk.first = walk.last = wanted;
+    } else if (walk.masquerade) { /* ICMP's identifiers too: a container must not be able to use up those of the host's
+                                   * pings
+                                   */
         walk.first = cfg.masquerade_first;
         walk.last = cfg.masquerade_last;
     } else {

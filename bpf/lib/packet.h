@@ -243,6 +243,19 @@ __noinline int packet_parse_pulled(struct __sk_buff *skb, struct packet *packet)
     return packet_parse_linear(skb, packet);
 }
 
+/* Of TCP: a SYN alone. */
+FNET_INLINE int opens_connection(const struct packet *packet)
+{
+    return (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) == FNET_TCP_SYN;
+}
+
+/* ICMP of this type in this packet's family. */
+FNET_INLINE int is_echo(const struct packet *packet, __u8 type4, __u8 type6)
+{
+    return packet->key.protocol == (packet->is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) &&
+           packet->icmp_type == (packet->is_ipv6 ? type6 : type4);
+}
+
 /* Fills @packet, which the caller has not touched; returns its kind too. */
 FNET_INLINE int packet_parse(struct __sk_buff *skb, struct packet *packet)
 {

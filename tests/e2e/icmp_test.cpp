@@ -8,16 +8,6 @@
 namespace fastnet::test {
 namespace {
 
-/// Sends a datagram on a connected UDP socket and waits for an answer: "refused" is what ECONNREFUSED prints.
-Argv refused_call(const std::string& ip, int port) {
-    return {
-        "python3", "-c",
-        "import socket,sys\ns=socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET,socket.SOCK_DGRAM)\ns.settimeout(3)\n"
-        "s.connect((sys.argv[1],int(sys.argv[2])))\ns.send(b'x')\n"
-        "try:\n print(s.recv(9))\nexcept ConnectionRefusedError: print('refused')\nexcept TimeoutError: print('silence')",
-        ip, std::to_string(port)};
-}
-
 class Icmp : public LabTest {
 protected:
     /// A network behind the client, which routes to it by a link of 1400 bytes; nobody lives there.
@@ -30,13 +20,13 @@ protected:
 
 TEST_F(Icmp, UnreachablePortOutsideEndsAUdpCallInsideAtOnce) {
     lab().attach("app");
-    EXPECT_EQ(lab().at("app").run(refused_call(kInternetIp, 9)).out, "refused\n");
+    EXPECT_EQ(unanswered_call(lab().at("app"), kInternetIp, 9), "refused");
     EXPECT_GT(lab().verdict("ICMP_FORWARDED"), 0U);
 }
 
 TEST_F(Icmp, UnreachablePortInsideEndsACallOfThePublishedOne) {
     lab().attach("app", {"-p", "5000:53/udp"});
-    EXPECT_EQ(lab().client().run(refused_call(kNodeIp, 5000)).out, "refused\n");
+    EXPECT_EQ(unanswered_call(lab().client(), kNodeIp, 5000), "refused");
 }
 
 TEST_F(Icmp, SmallerMtuOnTheWayIsLearnedInside) {

@@ -9,22 +9,11 @@ namespace {
 
 using nlohmann::json;
 
-const std::string kClient6 = "2001:db8:2::1";
-const std::string kNode6 = "2001:db8:2::2";
-const std::string kInternet6 = "2001:db8:7::1";
-
 class Ipv6 : public LabTest {
 protected:
     void SetUp() override {
         LabTest::SetUp();
-        lab().client().ip({"addr add " + kClient6 + "/64 dev eth0 nodad", "addr add " + kInternet6 + "/128 dev lo nodad"});
-        lab().node().ip({"addr add " + kNode6 + "/64 dev eth0 nodad", "route add ::/0 via " + kClient6});
-        // The kernel adds the local routes of an address a moment later.
-        EXPECT_TRUE(wait_until([&] {
-            const std::string routes = lab().node().run({"ip", "-6", "route", "show", "table", "local"}).out;
-            return routes.find("local " + kNode6) != std::string::npos && routes.find("local fe80") != std::string::npos;
-        }));
-        lab().rebaseline();
+        lab().add_ipv6();
     }
 
     static std::string bare(const json& address) { return without_prefix_length(address.get<std::string>()); }
@@ -79,33 +68,33 @@ TEST_F(Ipv6, HostWithoutIpv6GetsAnIpv4Network) {
 TEST_F(Ipv6, PublishedPortIsReachableAndTheServerSeesTheClient) {
     const json web = lab().attach("web", {"-p", "2000:80"});
     const Socket listener = Socket::listener(lab().at("web"), {"::", 80});
-    const Call seen = call(lab().client(), {kNode6, 2000}, listener);
-    EXPECT_EQ(seen.seen.ip, kClient6);
-    EXPECT_EQ(seen.peer, (SocketAddress{kNode6, 2000}));
-    EXPECT_EQ(Socket::connected(lab().client(), Transport::kTcp, {kNode6, 2001}).error(), ECONNREFUSED);
+    const Call seen = call(lab().client(), {kNodeIp6, 2000}, listener);
+    EXPECT_EQ(seen.seen.ip, kClientIp6);
+    EXPECT_EQ(seen.peer, (SocketAddress{kNodeIp6, 2000}));
+    EXPECT_EQ(Socket::connected(lab().client(), Transport::kTcp, {kNodeIp6, 2001}).error(), ECONNREFUSED);
 }
 
 TEST_F(Ipv6, UdpAnswersFromTheCalledAddress) {
-    lab().attach("dns", {"-p", "[" + kNode6 + "]:5353:53/udp"});
+    lab().attach("dns", {"-p", "[" + kNodeIp6 + "]:5353:53/udp"});
     const Socket server = Socket::bound(lab().at("dns"), Transport::kUdp, {"::", 53});
-    const Socket caller = Socket::bound(lab().client(), Transport::kUdp, {kClient6, 45000});
-    ASSERT_TRUE(caller.send_to("question", {kNode6, 5353}));
+    const Socket caller = Socket::bound(lab().client(), Transport::kUdp, {kClientIp6, 45000});
+    ASSERT_TRUE(caller.send_to("question", {kNodeIp6, 5353}));
     SocketAddress from;
     ASSERT_EQ(server.receive_from(from), "question");
-    EXPECT_EQ(from, (SocketAddress{kClient6, 45000}));
+    EXPECT_EQ(from, (SocketAddress{kClientIp6, 45000}));
     ASSERT_TRUE(server.send_to("answer", from));
     ASSERT_EQ(caller.receive_from(from), "answer");
-    EXPECT_EQ(from, (SocketAddress{kNode6, 5353}));
+    EXPECT_EQ(from, (SocketAddress{kNodeIp6, 5353}));
 }
 
 TEST_F(Ipv6, ContainerGoesOutWithTheNodesAddress) {
     lab().attach("app");
-    const Socket listener = Socket::listener(lab().client(), {kInternet6, 80});
-    const Call seen = call(lab().at("app"), {kInternet6, 80}, listener);
-    EXPECT_EQ(seen.seen.ip, kNode6);
+    const Socket listener = Socket::listener(lab().client(), {kInternetIp6, 80});
+    const Call seen = call(lab().at("app"), {kInternetIp6, 80}, listener);
+    EXPECT_EQ(seen.seen.ip, kNodeIp6);
     EXPECT_GE(seen.seen.port, 16384);
     EXPECT_LE(seen.seen.port, 32767);
-    EXPECT_EQ(lab().at("app").run({"ping", "-6", "-c1", "-W2", kInternet6}).status, 0);
+    EXPECT_EQ(lab().at("app").run({"ping", "-6", "-c1", "-W2", kInternetIp6}).status, 0);
 }
 
 TEST_F(Ipv6, ContainersReachEachOtherByRedirect) {
@@ -121,15 +110,15 @@ TEST_F(Ipv6, HairpinReachesAnotherAndItself) {
     lab().attach("web", {"-p", "2000:80"});
     lab().attach("app");
     const Socket listener = Socket::listener(lab().at("web"), {"::", 80});
-    EXPECT_EQ(call(lab().at("app"), {kNode6, 2000}, listener).peer, (SocketAddress{kNode6, 2000}));
-    EXPECT_EQ(call(lab().at("web"), {kNode6, 2000}, listener).peer, (SocketAddress{kNode6, 2000}));
+    EXPECT_EQ(call(lab().at("app"), {kNodeIp6, 2000}, listener).peer, (SocketAddress{kNodeIp6, 2000}));
+    EXPECT_EQ(call(lab().at("web"), {kNodeIp6, 2000}, listener).peer, (SocketAddress{kNodeIp6, 2000}));
 }
 
 TEST_F(Ipv6, UnpublishedPortIsOutOfReachByTheContainersOwnAddress) {
     const json web = lab().attach("web", {"-p", "2000:80"});
     const std::string address = bare(web["ipv6"]);
     const Socket listener = Socket::listener(lab().at("web"), {"::", 80});
-    lab().client().ip({"route add " + address + "/128 via " + kNode6});
+    lab().client().ip({"route add " + address + "/128 via " + kNodeIp6});
     const std::uint64_t before = lab().verdict("NOT_PUBLISHED");
     EXPECT_NE(lab().client().run({"curl", "-gs", "-m1", "http://[" + address + "]/"}).status, 0);
     EXPECT_GT(lab().verdict("NOT_PUBLISHED"), before);

@@ -182,6 +182,17 @@ std::vector<std::string> Lab::processes() const {
     return processes_naming(root_->string());
 }
 
+void Lab::add_ipv6() {
+    client_->ip({"addr add " + kClientIp6 + "/64 dev eth0 nodad", "addr add " + kInternetIp6 + "/128 dev lo nodad"});
+    node_->ip({"addr add " + kNodeIp6 + "/64 dev eth0 nodad", "route add ::/0 via " + kClientIp6});
+    // The kernel adds the local routes of an address a moment later.
+    EXPECT_TRUE(wait_until([&] {
+        const std::string routes = node_->run({"ip", "-6", "route", "show", "table", "local"}).out;
+        return routes.find("local " + kNodeIp6) != std::string::npos && routes.find("local fe80") != std::string::npos;
+    }));
+    rebaseline();
+}
+
 void Lab::rebaseline() {
     baseline_ = NodeState::read(*node_);
 }

@@ -34,6 +34,11 @@ inline const std::string kNodeIp2 = "192.0.2.3";
 inline const std::string kOtherHostIp = "203.0.113.9";  ///< of the host behind the node's second NIC
 inline const std::string kNodeOtherIp = "203.0.113.2";  ///< of the node's second NIC
 
+// After add_ipv6(): the same places over IPv6.
+inline const std::string kClientIp6 = "2001:db8:2::1";
+inline const std::string kNodeIp6 = "2001:db8:2::2";
+inline const std::string kInternetIp6 = "2001:db8:7::1";
+
 /// Exit statuses of the contract (design.md section 4).
 enum ExitStatus : int { kDone = 0, kFailed = 1, kUsage = 2, kConflict = 3, kNotFound = 4 };
 
@@ -82,6 +87,8 @@ public:
     /// Another host on another NIC (`ifname`) of the node: 203.0.113.9, whose default route leads to the node.
     const Netns& add_other_host(const std::string& ifname = "eth1");
     const Netns& other_host() const { return *other_; }
+    /// Gives client and node global IPv6 addresses and the node a default route; part of the baseline from then on.
+    void add_ipv6();
     /// Takes the present state as the one that cleanup has to restore (after a test changed the node by hand).
     void rebaseline();
     const NodeState& baseline() const { return baseline_; }

@@ -75,4 +75,12 @@ bool udp_answers(const Netns& from, const SocketAddress& to, const std::string& 
     return false;
 }
 
+std::string unanswered_call(const Netns& from, const std::string& ip, std::uint16_t port) {
+    const std::string script =
+        "import socket,sys\ns=socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET,socket.SOCK_DGRAM)\ns.settimeout(3)\n"
+        "s.connect((sys.argv[1],int(sys.argv[2])))\ns.send(b'x')\n"
+        "try:\n s.recv(9)\nexcept ConnectionRefusedError: print('refused',end='')\nexcept TimeoutError: print('silence',end='')";
+    return from.run({"python3", "-c", script, ip, std::to_string(port)}).out;
+}
+
 }  // namespace fastnet::test

@@ -43,4 +43,7 @@ std::string fetch_soon(const Netns& from, const std::string& url, Millis bound =
 /// One datagram there and back by a socket of @p from; true when @p text came back.
 bool udp_answers(const Netns& from, const SocketAddress& to, const std::string& text = "are you there", Millis bound = Millis{2000});
 
+/// What a UDP call from @p from to a port of @p ip where nobody listens meets: "refused" by an ICMP error, else "silence".
+std::string unanswered_call(const Netns& from, const std::string& ip, std::uint16_t port);
+
 }  // namespace fastnet::test

@@ -26,7 +26,7 @@ void add_create(CLI::App& network, Context& context) {
     repeatable("--subnet", words->subnets, "Subnet, one per family (repeatable)", "CIDR");
     repeatable("--gateway", words->gateways, "Gateway inside the subnet; without it the first address (repeatable)", "ADDRESS");
     repeatable("--ip-range", words->ip_ranges, "Part of the subnet that addresses are picked from (repeatable)", "CIDR");
-    repeatable("--opt", words->options, "Driver option (repeatable)", "KEY=VALUE");
+    repeatable("--opt", words->options, "gateway_mode_ipv4 or gateway_mode_ipv6, each nat or routed (repeatable)", "KEY=VALUE");
     command->add_option("--mtu", words->mtu, "MTU; without it the uplink's")->type_name("N");
     command->add_flag("--internal", words->internal, "No way out, no published ports");
     command->add_flag("--no-icc", words->no_icc, "Containers of the network do not reach each other");
@@ -36,7 +36,8 @@ void add_create(CLI::App& network, Context& context) {
     command->footer(
         "Example:\n"
         "  fastnet network create blue\n"
-        "  fastnet network create blue --subnet 10.99.0.0/24 --gateway 10.99.0.254 --mtu 1400");
+        "  fastnet network create blue --subnet 10.99.0.0/24 --gateway 10.99.0.254 --mtu 1400\n"
+        "  fastnet network create six --subnet 2001:db8:5::/64 --opt gateway_mode_ipv6=nat");
     command->callback([&context, words] { context.action = [&context, words] { return act_create(context, *words); }; });
 }
 

@@ -381,6 +381,7 @@ std::string render(const std::vector<NetworkView>& views, Format format) {
         for (const IpAddress& gateway : network.gateways) gateways.push_back(gateway.to_string());
         if (network.internal) options.emplace_back("internal");
         if (!network.icc) options.emplace_back("no-icc");
+        for (const auto& [key, value] : network.options) options.push_back(key + "=" + value);
         table.add({network.name, to_string(network.driver), or_dash(joined(subnets)), or_dash(joined(gateways)), number(view.mtu),
                    or_dash(network.bridge), number(view.endpoints.size()), or_dash(joined(options))});
     }

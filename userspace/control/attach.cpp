@@ -244,8 +244,8 @@ Result<Endpoint> find_publisher(Node& node, const std::string& name) {
 
 /// Of ports that were recorded but could not be published. Dirty unless all went well: without their records the next
 /// command's repair removes the rest.
-Status take_back(Node& node, const std::vector<PublishedPort>& ports) {
-    const Status withdrawn = withdraw_ports(node, ports, true);
+Status take_back(Node& node, const Endpoint& endpoint, const std::vector<PublishedPort>& ports) {
+    const Status withdrawn = withdraw_ports(node, endpoint, ports, true);
     Transaction transaction = TRY(node.store().begin());
     for (const PublishedPort& port : ports) CHECK_OK(node.store().remove_port(port.id));
     if (withdrawn) CHECK_OK(node.mark_clean());
@@ -367,7 +367,7 @@ Result<EndpointView> publish(const NodePaths& paths, const std::string& name, co
         }
         if (Status installed = install_ports(node, endpoint, ports); !installed) {
             Error error = std::move(installed).error().in("publish a port of endpoint " + in_quotes(name));
-            const Status gone = take_back(node, ports);
+            const Status gone = take_back(node, endpoint, ports);
             if (!gone)
                 error.message += "; the next command has to remove what is left of it, since that failed as well: " + gone.error().message;
             return error;
@@ -390,7 +390,7 @@ Result<EndpointView> unpublish(const NodePaths& paths, const std::string& name, 
                              "`fastnet ports` lists what is published");
     }
     CHECK_OK(node.mark_dirty());
-    CHECK_OK(withdraw_ports(node, gone, true));
+    CHECK_OK(withdraw_ports(node, endpoint, gone, true));
     Transaction transaction = TRY(node.store().begin());
     for (const PublishedPort& port : gone) CHECK_OK(node.store().remove_port(port.id));
     CHECK_OK(node.mark_clean());

@@ -95,13 +95,12 @@ Status make_bridge(Netlink& netlink, const BridgeState& wanted) {
     return netlink.set_link(link->index, change);
 }
 
-Status put_service(const Datapath& datapath, const PublishedPort& port, const Endpoint& endpoint) {
+Status put_service(const Datapath& datapath, const PublishedPort& port, const ServiceRows& rows) {
     if (Status fresh = datapath.service_stats().put(port.id, fnet_service_stats{}, BPF_NOEXIST);
         !fresh && fresh.error().sys_errno != EEXIST)
         return fresh;
     CHECK_OK(datapath.set_port_filter(port.protocol, port.host_ports, true));
-    const fnet_service value = service_value(port, endpoint);
-    for (const fnet_service_key& key : service_keys(port)) CHECK_OK(datapath.services().put(key, value));
+    for (const auto& [key, value] : rows) CHECK_OK(datapath.services().put(key, value));
     return ok();
 }
 
@@ -181,7 +180,7 @@ struct Apply {
         TRY(node.datapath().addresses().erase(step.key));
         return ok();
     }
-    Status operator()(const PutService& step) const { return put_service(node.datapath(), step.port, step.endpoint); }
+    Status operator()(const PutService& step) const { return put_service(node.datapath(), step.port, step.rows); }
     Status operator()(const DropService& step) const {
         TRY(node.datapath().services().erase(step.key));
         TRY(node.datapath().purge_service_flows(step.service_id));
@@ -258,6 +257,16 @@ ReservedPorts set_of(const std::vector<PublishedPort>& ports) {
     ReservedPorts set;
     for (const PublishedPort& port : ports) set.add(port.host_ports);
     return set;
+}
+
+/// The entries of everything that an endpoint publishes, but for the ports in @p without.
+Result<ServiceRows> rows_on_record(Store& store, const Endpoint& endpoint, const std::vector<PublishedPort>& without = {}) {
+    const auto network = TRY(store.find_network(endpoint.network_id));
+    std::vector<PublishedPort> ports = TRY(store.ports_of(endpoint.id));
+    std::erase_if(ports, [&](const PublishedPort& port) {
+        return std::any_of(without.begin(), without.end(), [&](const PublishedPort& gone) { return gone.id == port.id; });
+    });
+    return network ? service_rows(ports, endpoint, *network) : ServiceRows{};
 }
 
 /// Of the host ports of @p ports with @p protocol, those that another record has with it.
@@ -346,7 +355,7 @@ Status tear_down_endpoint(Node& node, const Endpoint& endpoint, const std::vecto
     if (in_datapath) {
         const Datapath& datapath = node.datapath();
         ifindexes = ifindexes_of(node, endpoint);
-        note(withdraw_ports(node, ports, false));
+        note(withdraw_ports(node, endpoint, ports, false));
         for (const auto& address : {endpoint.ipv4, endpoint.ipv6}) {
             if (!address) continue;
             const auto gone = datapath.addresses().erase(address_key(address->address(), endpoint.network_id));
@@ -373,18 +382,27 @@ Status install_ports(Node& node, const Endpoint& endpoint, const std::vector<Pub
     if (ports.empty()) return ok();
     CHECK_OK(reserve_ports(node.store(), set_of(ports)));
     crash_point();
+    const ServiceRows rows = TRY(rows_on_record(node.store(), endpoint));
     for (const PublishedPort& port : ports) {
-        CHECK_OK(put_service(node.datapath(), port, endpoint));
+        CHECK_OK(put_service(node.datapath(), port, rows_of(port, rows)));
         crash_point();
     }
     return ok();
 }
 
-Status withdraw_ports(Node& node, const std::vector<PublishedPort>& ports, bool purge_flows) {
+Status withdraw_ports(Node& node, const Endpoint& endpoint, const std::vector<PublishedPort>& ports, bool purge_flows) {
     if (ports.empty()) return ok();
     const Datapath& datapath = node.datapath();
-    for (const PublishedPort& port : ports)
-        for (const fnet_service_key& key : service_keys(port)) TRY(datapath.services().erase(key));
+    const ServiceRows before = TRY(rows_on_record(node.store(), endpoint));
+    const ServiceRows after = TRY(rows_on_record(node.store(), endpoint, ports));
+    for (const auto& [key, value] : before) {
+        const auto left = after.find(key);
+        if (left == after.end()) {
+            TRY(datapath.services().erase(key));
+        } else if (!same_bytes(left->second, value)) {  // another port leads there as well
+            CHECK_OK(datapath.services().put(key, left->second));
+        }
+    }
     crash_point();
     for (const PublishedPort& port : ports) {
         if (purge_flows) TRY(datapath.purge_service_flows(port.id));

@@ -29,6 +29,6 @@ Status tear_down_endpoint(Node& node, const Endpoint& endpoint, const std::vecto
 /// Services of published ports: last in, first out. What was made stays on failure, as above.
 Status install_ports(Node& node, const Endpoint& endpoint, const std::vector<PublishedPort>& ports);
 /// The records are still in the database, so that ports which others use as well stay.
-Status withdraw_ports(Node& node, const std::vector<PublishedPort>& ports, bool purge_flows);
+Status withdraw_ports(Node& node, const Endpoint& endpoint, const std::vector<PublishedPort>& ports, bool purge_flows);
 
 }  // namespace fastnet

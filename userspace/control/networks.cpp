@@ -8,6 +8,7 @@
 #include "userspace/host/sysctl.h"
 #include "userspace/model/address_pool.h"
 #include "userspace/model/names.h"
+#include "userspace/model/network_options.h"
 
 namespace fastnet {
 namespace {
@@ -87,7 +88,11 @@ Status check_request(const NetworkRequest& request) {
     network.subnets = request.subnets;
     network.gateways = request.gateways;
     network.ip_ranges = request.ip_ranges;
-    network.options = request.options;
+    network.options = TRY(canonical_options(request.options));
+    for (const Family family : {Family::kIpv4, Family::kIpv6})
+        if (!network.subnets.empty() && !network.subnet(family) && network.options.contains(gateway_mode_key(family)))
+            return usage_error("network '" + request.name + "': " + gateway_mode_key(family) + " is given, but no subnet of that family",
+                               "leave it out, or name such a subnet");
     for (const IpPrefix& subnet : request.subnets)
         if (!network.gateway(subnet.family())) network.gateways.push_back(default_gateway(subnet));
     if (network.subnets.empty()) {  // stands in for the one that will be chosen
@@ -127,11 +132,13 @@ Result<Network> draft_network(Store& store, Netlink& netlink, const NetworkReque
     }
     for (const IpPrefix& subnet : network.subnets)
         if (!network.gateway(subnet.family())) network.gateways.push_back(default_gateway(subnet));
+    choose_gateway_modes(network);
     return network;
 }
 
-Result<NetworkView> create_network(const NodePaths& paths, const NetworkRequest& request) {
+Result<NetworkView> create_network(const NodePaths& paths, NetworkRequest request) {
     CHECK_OK(check_request(request));
+    request.options = TRY(canonical_options(request.options));
     Node node = TRY(Node::open(paths, Need::kPrepared));
     const auto view = [&](Network network) {
         const std::uint32_t mtu = network.mtu != 0 ? network.mtu : node.default_mtu();

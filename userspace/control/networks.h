@@ -10,7 +10,7 @@
 namespace fastnet {
 
 /// The same request again: the network as it is. With other arguments: conflict.
-Result<NetworkView> create_network(const NodePaths& paths, const NetworkRequest& request);
+Result<NetworkView> create_network(const NodePaths& paths, NetworkRequest request);
 /// Unknown: not found. In use: conflict. The default network stays as long as the node.
 Status remove_network(const NodePaths& paths, const std::string& name);
 

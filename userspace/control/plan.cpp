@@ -57,11 +57,11 @@ private:
                     addresses_.emplace(address_key(address->address(), endpoint.network_id),
                                        address_value(endpoint.host_ifindex, endpoint.mac));
         }
-        for (const PublishedPort& port : desired_.ports) {
-            const auto endpoint = endpoints_.find(port.endpoint_id);
-            if (endpoint == endpoints_.end()) continue;
-            for (const fnet_service_key& key : service_keys(port)) services_.emplace(key, service_value(port, *endpoint->second));
-        }
+        std::map<std::uint32_t, std::vector<PublishedPort>> ports;  // by endpoint
+        for (const PublishedPort& port : desired_.ports) ports[port.endpoint_id].push_back(port);
+        for (const Endpoint& endpoint : desired_.endpoints)
+            if (const Network* network = network_of(endpoint); network != nullptr)
+                services_.merge(service_rows(ports[endpoint.id], endpoint, *network));
         for (const Network& network : desired_.networks)
             for (const IpPrefix& subnet : network.subnets) subnets_.emplace(subnet, network.id);
     }
@@ -135,15 +135,12 @@ private:
 
     void put_services() {
         for (const PublishedPort& port : desired_.ports) {
-            const auto endpoint = endpoints_.find(port.endpoint_id);
-            if (endpoint == endpoints_.end()) continue;
-            const fnet_service wanted = service_value(port, *endpoint->second);
-            for (const fnet_service_key& key : service_keys(port)) {
-                const auto present = actual_.services.find(key);
-                if (present != actual_.services.end() && same_bytes(present->second, wanted)) continue;
-                add(PutService{port, *endpoint->second});
-                break;
-            }
+            const ServiceRows rows = rows_of(port, services_);
+            const bool there = std::all_of(rows.begin(), rows.end(), [&](const auto& row) {
+                const auto present = actual_.services.find(row.first);
+                return present != actual_.services.end() && same_bytes(present->second, row.second);
+            });
+            if (!there) add(PutService{port, rows});
         }
     }
 
@@ -178,7 +175,7 @@ private:
     Plan plan_;
     std::map<std::uint32_t, const Endpoint*> endpoints_;  // by id
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses_;
-    std::map<fnet_service_key, fnet_service, AbiLess<fnet_service_key>> services_;
+    ServiceRows services_;
     std::map<IpPrefix, std::uint32_t> subnets_;
 };
 

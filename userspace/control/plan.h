@@ -54,7 +54,7 @@ struct ActualState {
     std::map<IpPrefix, std::uint32_t> subnets{};
     std::map<std::uint32_t, fnet_endpoint> endpoints{};
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses{};
-    std::map<fnet_service_key, fnet_service, AbiLess<fnet_service_key>> services{};
+    ServiceRows services{};
     std::map<std::uint32_t, unsigned> hooks{};  ///< programs of ours by ifindex: one on an uplink or an endpoint's veth, two on a bridge
 };
 
@@ -106,7 +106,7 @@ struct DropAddress {
 };
 struct PutService {
     PublishedPort port;
-    Endpoint endpoint;
+    ServiceRows rows;
 };
 struct DropService {
     fnet_service_key key;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "userspace/model/network_options.h"
 #include "userspace/model/port_plan.h"
 
 namespace fastnet {
@@ -21,6 +22,30 @@ void copy_mac(const MacAddress& mac, unsigned char (&out)[FNET_MAC_LEN]) {
 }
 
 constexpr unsigned kV4PrefixBits = 96;  // of ::ffff:0:0/96
+
+fnet_service service_value(const PublishedPort& port, const Endpoint& endpoint) {
+    fnet_service value{};
+    const auto& address = port.family() == Family::kIpv4 ? endpoint.ipv4 : endpoint.ipv6;
+    if (address) value.container_addr = to_abi(address->address());
+    value.id = port.id;
+    value.network = endpoint.network_id;
+    value.endpoint_ifindex = endpoint.host_ifindex;
+    value.host_first = port.host_ports.first.value();
+    value.container_first = port.container_ports.first.value();
+    copy_mac(endpoint.mac, value.container_mac);
+    return value;
+}
+
+void add_rows(ServiceRows& rows, const IpAddress& address, Protocol protocol, const PortRange& ports, const fnet_service& value) {
+    for (const PortBlock& block : port_blocks(ports)) {
+        fnet_service_key key{};
+        key.prefix_len = FNET_SERVICE_PREFIX_BASE + block.prefix_bits;
+        copy_address(address, key.addr);
+        key.protocol = static_cast<std::uint8_t>(protocol);
+        key.port = block.first.wire();
+        rows.emplace(key, value);
+    }
+}
 
 }  // namespace
 
@@ -79,6 +104,8 @@ fnet_endpoint endpoint_value(const Endpoint& endpoint, const Network& network, s
     copy_mac(endpoint.mac, value.mac);
     if (network.internal) value.flags |= FNET_ENDPOINT_INTERNAL;
     if (!network.icc) value.flags |= FNET_ENDPOINT_NO_ICC;
+    if (gateway_mode(network, Family::kIpv4) == GatewayMode::kRouted) value.flags |= FNET_ENDPOINT_ROUTED4;
+    if (gateway_mode(network, Family::kIpv6) == GatewayMode::kRouted) value.flags |= FNET_ENDPOINT_ROUTED6;
     return value;
 }
 
@@ -96,30 +123,22 @@ fnet_endpoint with_counters_of(fnet_endpoint wanted, const fnet_endpoint& presen
     return wanted;
 }
 
-std::vector<fnet_service_key> service_keys(const PublishedPort& port) {
-    std::vector<fnet_service_key> keys;
-    for (const PortBlock& block : port_blocks(port.host_ports)) {
-        fnet_service_key key{};
-        key.prefix_len = FNET_SERVICE_PREFIX_BASE + block.prefix_bits;
-        copy_address(port.host_ip, key.addr);
-        key.protocol = static_cast<std::uint8_t>(port.protocol);
-        key.port = block.first.wire();
-        keys.push_back(key);
+ServiceRows service_rows(const std::vector<PublishedPort>& ports, const Endpoint& endpoint, const Network& network) {
+    ServiceRows rows;
+    for (const PublishedPort& port : ports) {
+        const auto& own = port.family() == Family::kIpv4 ? endpoint.ipv4 : endpoint.ipv6;
+        fnet_service value = service_value(port, endpoint);
+        add_rows(rows, port.host_ip, port.protocol, port.host_ports, value);
+        if (!own || gateway_mode(network, port.family()) != GatewayMode::kRouted) continue;
+        value.host_first = value.container_first;
+        add_rows(rows, own->address(), port.protocol, port.container_ports, value);
     }
-    return keys;
+    return rows;
 }
 
-fnet_service service_value(const PublishedPort& port, const Endpoint& endpoint) {
-    fnet_service value{};
-    const auto& address = port.family() == Family::kIpv4 ? endpoint.ipv4 : endpoint.ipv6;
-    if (address) value.container_addr = to_abi(address->address());
-    value.id = port.id;
-    value.network = endpoint.network_id;
-    value.endpoint_ifindex = endpoint.host_ifindex;
-    value.host_first = port.host_ports.first.value();
-    value.container_first = port.container_ports.first.value();
-    copy_mac(endpoint.mac, value.container_mac);
-    return value;
+ServiceRows rows_of(const PublishedPort& port, ServiceRows rows) {
+    std::erase_if(rows, [&](const auto& row) { return row.second.id != port.id; });
+    return rows;
 }
 
 PortRange ports_of(const fnet_service_key& key) {

@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <vector>
 
 #include "bpf/abi/endpoint.h"
@@ -35,17 +36,21 @@ bool same_endpoint(const fnet_endpoint& a, const fnet_endpoint& b);
 /// @p wanted with the counters and flags that BPF keeps in @p present.
 fnet_endpoint with_counters_of(fnet_endpoint wanted, const fnet_endpoint& present);
 
-/// One per aligned block of ports: at most kMaxPortBlocks.
-std::vector<fnet_service_key> service_keys(const PublishedPort& port);
-fnet_service service_value(const PublishedPort& port, const Endpoint& endpoint);
-/// The ports that an entry covers.
-PortRange ports_of(const fnet_service_key& key);
-
 /// Orders ABI structs without hidden padding, for maps of them.
 template <typename Abi>
 struct AbiLess {
     bool operator()(const Abi& a, const Abi& b) const { return std::memcmp(&a, &b, sizeof(Abi)) < 0; }
 };
+using ServiceRows = std::map<fnet_service_key, fnet_service, AbiLess<fnet_service_key>>;
+/// Entries of @p ports, which are @p endpoint's in the order of their ids: one per aligned block of host ports, at most
+/// kMaxPortBlocks each. In a routed network the container's own address and port lead to it too; where several ports would
+/// have such an entry, the first has it.
+ServiceRows service_rows(const std::vector<PublishedPort>& ports, const Endpoint& endpoint, const Network& network);
+/// Those of @p rows that are @p port's.
+ServiceRows rows_of(const PublishedPort& port, ServiceRows rows);
+/// The ports that an entry covers.
+PortRange ports_of(const fnet_service_key& key);
+
 template <typename Abi>
 bool same_bytes(const Abi& a, const Abi& b) {
     static_assert(std::has_unique_object_representations_v<Abi>);

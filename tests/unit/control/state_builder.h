@@ -70,7 +70,7 @@ inline ActualState actual_node() {
     actual.subnets = {{prefix("172.30.0.0/16"), 1}};
     actual.endpoints = {{kWebIndex, endpoint_value(web(), default_network(), kBridgeIndex)}};
     actual.addresses = {{address_key(ip("172.30.0.2"), 1), address_value(kWebIndex, web().mac)}};
-    for (const fnet_service_key& key : service_keys(web_port())) actual.services.emplace(key, service_value(web_port(), web()));
+    actual.services = service_rows({web_port()}, web(), default_network());
     actual.hooks = {{kUplinkIndex, 1}, {kBridgeIndex, 2}, {kWebIndex, 1}};
     return actual;
 }

@@ -3,6 +3,9 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "tests/unit/control/state_builder.h"
 
 namespace fastnet {
@@ -31,13 +34,14 @@ TEST(Translate, SubnetLengthCountsTheMappedPrefix) {
 }
 
 TEST(Translate, SinglePortIsOneFullLengthKey) {
-    const auto keys = service_keys(web_port());
-    ASSERT_EQ(keys.size(), 1U);
-    EXPECT_EQ(keys[0].prefix_len, FNET_SERVICE_PREFIX_BASE + 16U);
-    EXPECT_EQ(keys[0].port, htons(2000));
-    EXPECT_EQ(keys[0].protocol, 6);
-    EXPECT_EQ(keys[0].reserved, 0);
-    EXPECT_EQ(ports_of(keys[0]), web_port().host_ports);
+    const ServiceRows rows = service_rows({web_port()}, web(), default_network());
+    ASSERT_EQ(rows.size(), 1U);
+    const fnet_service_key& key = rows.begin()->first;
+    EXPECT_EQ(key.prefix_len, FNET_SERVICE_PREFIX_BASE + 16U);
+    EXPECT_EQ(key.port, htons(2000));
+    EXPECT_EQ(key.protocol, 6);
+    EXPECT_EQ(key.reserved, 0);
+    EXPECT_EQ(ports_of(key), web_port().host_ports);
 }
 
 TEST(Translate, RangeIsCoveredExactlyByFewKeys) {
@@ -45,12 +49,15 @@ TEST(Translate, RangeIsCoveredExactlyByFewKeys) {
         SCOPED_TRACE(std::to_string(first) + "-" + std::to_string(last));
         PublishedPort port = web_port();
         port.host_ports = {Port{static_cast<std::uint16_t>(first)}, Port{static_cast<std::uint16_t>(last)}};
-        const auto keys = service_keys(port);
-        EXPECT_LE(keys.size(), 30U);
+        port.container_ports = port.host_ports;
+        std::vector<PortRange> blocks;
+        for (const auto& [key, value] : service_rows({port}, web(), default_network())) blocks.push_back(ports_of(key));
+        std::sort(blocks.begin(), blocks.end(), [](const PortRange& a, const PortRange& b) { return a.first < b.first; });
+        EXPECT_LE(blocks.size(), 30U);
         std::uint32_t next = first;
-        for (const fnet_service_key& key : keys) {
-            EXPECT_EQ(ports_of(key).first.value(), next);
-            next = ports_of(key).last.value() + 1U;
+        for (const PortRange& block : blocks) {
+            EXPECT_EQ(block.first.value(), next);
+            next = block.last.value() + 1U;
         }
         EXPECT_EQ(next, last + 1);
     }
@@ -60,7 +67,7 @@ TEST(Translate, ServiceMapsTheFirstPortsOfBothRanges) {
     PublishedPort port = web_port();
     port.host_ports = {Port{3000}, Port{3009}};
     port.container_ports = {Port{4000}, Port{4009}};
-    const fnet_service value = service_value(port, web());
+    const fnet_service value = service_rows({port}, web(), default_network()).begin()->second;
     EXPECT_EQ(value.host_first, 3000);
     EXPECT_EQ(value.container_first, 4000);
     EXPECT_EQ(value.id, 11U);
@@ -74,7 +81,39 @@ TEST(Translate, ServiceOfAnIpv6AddressLeadsToTheIpv6Address) {
     endpoint.ipv6 = prefix("fd00::2/64");
     PublishedPort port = web_port();
     port.host_ip = IpAddress::any(Family::kIpv6);
-    EXPECT_EQ(from_abi(service_value(port, endpoint).container_addr), ip("fd00::2"));
+    EXPECT_EQ(from_abi(service_rows({port}, endpoint, default_network()).begin()->second.container_addr), ip("fd00::2"));
+}
+
+/// The entry that leads to @p port of @p address, if any.
+std::optional<fnet_service> find_row(const ServiceRows& rows, const IpAddress& address, std::uint16_t port) {
+    for (const auto& [key, value] : rows)
+        if (IpAddress::from_wire(Family::kIpv6, key.addr) == address && ports_of(key).contains(Port{port})) return value;
+    return std::nullopt;
+}
+
+TEST(Translate, RoutedContainerIsCalledAtItsOwnAddressAndPortToo) {
+    Network network = default_network();
+    EXPECT_FALSE(find_row(service_rows({web_port()}, web(), network), ip("172.30.0.2"), 80)) << "not behind NAT";
+    network.options["gateway_mode_ipv4"] = "routed";
+    EXPECT_EQ(endpoint_value(web(), network, kBridgeIndex).flags, FNET_ENDPOINT_ROUTED4);
+    const ServiceRows rows = service_rows({web_port()}, web(), network);
+    const auto direct = find_row(rows, ip("172.30.0.2"), 80);
+    ASSERT_TRUE(direct);
+    EXPECT_EQ(direct->host_first, 80);
+    EXPECT_EQ(direct->container_first, 80);
+    EXPECT_TRUE(find_row(rows, IpAddress::any(Family::kIpv4), 2000)) << "and at the host's as before";
+    EXPECT_FALSE(find_row(rows, ip("172.30.0.2"), 2000));
+}
+
+TEST(Translate, RoutedPortPublishedTwiceIsTheFirstOnes) {
+    Network network = default_network();
+    network.options["gateway_mode_ipv4"] = "routed";
+    PublishedPort second = web_port();
+    second.id = 12;
+    second.host_ports = {Port{2001}, Port{2001}};
+    EXPECT_EQ(find_row(service_rows({web_port(), second}, web(), network), ip("172.30.0.2"), 80)->id, 11U);
+    EXPECT_EQ(rows_of(second, service_rows({web_port(), second}, web(), network)).size(), 1U) << "the one of host port 2001";
+    EXPECT_EQ(find_row(service_rows({second}, web(), network), ip("172.30.0.2"), 80)->id, 12U);
 }
 
 TEST(Translate, EndpointCarriesItsNetworksFlagsAndGateway) {

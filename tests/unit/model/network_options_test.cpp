@@ -1,0 +1,58 @@
+#include "userspace/model/network_options.h"
+
+#include <gtest/gtest.h>
+
+namespace fastnet {
+namespace {
+
+Network network_of(std::vector<const char*> subnets) {
+    Network network;
+    for (const char* const text : subnets) network.subnets.push_back(*IpPrefix::parse(text));
+    return network;
+}
+
+TEST(NetworkOptions, AreDockersWithOrWithoutItsPrefix) {
+    const std::map<std::string, std::string> wanted{{"gateway_mode_ipv4", "routed"}, {"gateway_mode_ipv6", "nat"}};
+    EXPECT_EQ(canonical_options({}).value(), (std::map<std::string, std::string>{}));
+    EXPECT_EQ(canonical_options(wanted).value(), wanted);
+    EXPECT_EQ(canonical_options({{"com.docker.network.bridge.gateway_mode_ipv4", "routed"}, {"gateway_mode_ipv6", "nat"}}).value(), wanted);
+}
+
+TEST(NetworkOptions, UnknownKeysAndValuesNameTheKnownOnes) {
+    for (const auto& [key, value, mention] :
+         {std::tuple{"gateway_mode_ipv5", "nat", "gateway_mode_ipv4 and gateway_mode_ipv6"},
+          std::tuple{"com.example.gateway_mode_ipv4", "nat", "gateway_mode_ipv4 and gateway_mode_ipv6"},
+          std::tuple{"gateway_mode_ipv4", "isolated", "nat or routed"}, std::tuple{"gateway_mode_ipv4", "", "nat or routed"}}) {
+        SCOPED_TRACE(std::string{key} + "=" + value);
+        const auto options = canonical_options({{key, value}});
+        ASSERT_FALSE(options);
+        EXPECT_EQ(options.error().kind, ErrorKind::kUsage);
+        EXPECT_NE(options.error().hint.find(mention), std::string::npos) << options.error().hint;
+    }
+    EXPECT_FALSE(canonical_options({{"com.docker.network.bridge.gateway_mode_ipv4", "nat"}, {"gateway_mode_ipv4", "nat"}}));
+}
+
+TEST(NetworkOptions, OnlyAGlobalIpv6PrefixIsRoutedByDefault) {
+    for (const auto& [subnet, routed] :
+         {std::pair{"2001:db8:5::/64", true}, {"3fff::/20", true}, {"fd00:5::/64", false}, {"4000::/16", false}}) {
+        SCOPED_TRACE(subnet);
+        Network network = network_of({"10.9.0.0/24", subnet});
+        choose_gateway_modes(network);
+        EXPECT_EQ(gateway_mode(network, Family::kIpv6) == GatewayMode::kRouted, routed);
+        EXPECT_EQ(gateway_mode(network, Family::kIpv4), GatewayMode::kNat);
+    }
+}
+
+TEST(NetworkOptions, WhatIsAskedForCounts) {
+    Network network = network_of({"2001:db8:5::/64"});
+    network.options = {{"gateway_mode_ipv6", "nat"}};
+    choose_gateway_modes(network);
+    EXPECT_EQ(gateway_mode(network, Family::kIpv6), GatewayMode::kNat);
+}
+
+TEST(NetworkOptions, NetworkMadeBeforeThereWereModesKeepsItsNat) {
+    EXPECT_EQ(gateway_mode(network_of({"2001:db8:5::/64"}), Family::kIpv6), GatewayMode::kNat);
+}
+
+}  // namespace
+}  // namespace fastnet

@@ -1,0 +1,33 @@
+// Driver options of a bridge network (`network create --opt KEY=VALUE`), in Docker's words. Pure.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "loader/base/net_types.h"
+#include "loader/base/result.h"
+#include "userspace/model/network.h"
+
+namespace fastnet {
+
+/// How containers of a network meet the outside, per family.
+enum class GatewayMode : std::uint8_t {
+    kNat,     ///< behind the host's address; only published ports answer, at the host's address
+    kRouted,  ///< by their own addresses, which the outside has to have a route to; published ports answer there as well
+};
+
+/// `gateway_mode_ipv4` or `gateway_mode_ipv6`.
+std::string gateway_mode_key(Family family);
+
+/// @p given with Docker's prefix `com.docker.network.bridge.` taken off the keys. An unknown key or value is a usage error
+/// that lists the known ones.
+Result<std::map<std::string, std::string>> canonical_options(const std::map<std::string, std::string>& given);
+
+GatewayMode gateway_mode(const Network& network, Family family);
+
+/// Writes down the mode that a new network has where its options say nothing: a global IPv6 prefix (2000::/3) is routed, since
+/// its addresses need no translation. On record, so that networks keep the mode that they were made with.
+void choose_gateway_modes(Network& network);
+
+}  // namespace fastnet
