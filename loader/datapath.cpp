@@ -363,6 +363,7 @@ Status Datapath::open_maps() {
     devices_ = TRY(decltype(devices_)::open(path("devices"), "devices"));
     subnets_ = TRY(decltype(subnets_)::open(path("subnets"), "subnets"));
     services_ = TRY(decltype(services_)::open(path("services"), "services"));
+    sources_ = TRY(decltype(sources_)::open(path("sources"), "sources"));
     service_stats_ = TRY(decltype(service_stats_)::open(path("service_stats"), "service_stats"));
     flows_ = TRY(decltype(flows_)::open(path("flows"), "flows"));
     flow_slots_ = TRY(decltype(flow_slots_)::open(path("flow_slots"), "flow_slots"));

@@ -99,6 +99,7 @@ public:
     const Map<std::uint32_t, fnet_device>& devices() const { return devices_; }
     const Map<fnet_subnet_key, std::uint32_t>& subnets() const { return subnets_; }
     const Map<fnet_service_key, fnet_service>& services() const { return services_; }
+    const Map<fnet_source_key, std::uint32_t>& sources() const { return sources_; }
     const Map<std::uint32_t, fnet_service_stats>& service_stats() const { return service_stats_; }
     const Map<fnet_flow_key, fnet_flow>& flows() const { return flows_; }
 
@@ -122,6 +123,7 @@ private:
     Map<std::uint32_t, fnet_device> devices_;
     Map<fnet_subnet_key, std::uint32_t> subnets_;
     Map<fnet_service_key, fnet_service> services_;
+    Map<fnet_source_key, std::uint32_t> sources_;
     Map<std::uint32_t, fnet_service_stats> service_stats_;
     Map<fnet_flow_key, fnet_flow> flows_;
     Map<std::uint32_t, fnet_flow_slot> flow_slots_;

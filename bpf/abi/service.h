@@ -15,6 +15,9 @@ struct fnet_service_key {
 FNET_ASSERT(sizeof(struct fnet_service_key) == 24, "no hidden padding");
 #define FNET_SERVICE_PREFIX_BASE 144
 
+#define FNET_SERVICE_RESTRICTED (1U << 0) /* `sources` has a say in who may call */
+#define FNET_SERVICE_ALLOW_ONLY (1U << 1) /* a source that no prefix covers may not; else it may */
+
 struct fnet_service {
     struct fnet_addr container_addr;
     __u32 id;
@@ -22,12 +25,27 @@ struct fnet_service {
     __u32 endpoint_ifindex; /* host-side veth */
     __u16 host_first;       /* first host port of the whole published range, host order */
     __u16 container_first;  /* container port that host_first maps to, host order */
-    __u32 flags;            /* zero */
+    __u32 flags;            /* FNET_SERVICE_* */
     __u8 container_mac[FNET_MAC_LEN];
     __u8 reserved[2];
     __u32 reserved2;
 };
 FNET_ASSERT(sizeof(struct fnet_service) == 48, "no hidden padding");
+
+/* Key of `sources` (LPM): who may call a published port. The longest prefix decides. */
+struct fnet_source_key {
+    __u32 prefix_len; /* in bits behind this field: 32 (service) + those of addr, 96 more for IPv4 */
+    __u32 service;    /* id of the published port */
+    __be32 addr[4];   /* as fnet_addr.words */
+};
+FNET_ASSERT(sizeof(struct fnet_source_key) == 24, "no hidden padding");
+#define FNET_SOURCE_PREFIX_BASE 32
+
+/* Value of `sources`. */
+enum fnet_source_rule {
+    FNET_SOURCE_DENY = 1,
+    FNET_SOURCE_ALLOW = 2,
+};
 
 /* Value of `service_stats`, key: __u32 service id. Finished flows only; live ones are added by the reader. */
 struct fnet_service_stats {

@@ -2,6 +2,7 @@
  * replies and masquerade, and delivery to other containers of the network by redirect. */
 #pragma once
 
+#include "bpf/lib/access.h"
 #include "bpf/lib/create.h"
 #include "bpf/lib/icmp.h"
 
@@ -297,6 +298,8 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         if (key->protocol == IPPROTO_TCP && (packet->tcp_flags & FNET_TCP_RST))
             return drop(skb, RESET_WITHOUT_FLOW);
     }
+    if (service && !source_allowed(service, &key->src))
+        return drop(skb, SOURCE_DENIED);
     if (packet->ttl <= 1)
         return drop(skb, TTL_EXCEEDED);
 

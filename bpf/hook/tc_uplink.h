@@ -2,6 +2,7 @@
  * and put straight into the container; everything else is the host's own and leaves as it came. */
 #pragma once
 
+#include "bpf/lib/access.h"
 #include "bpf/lib/create.h"
 #include "bpf/lib/icmp.h"
 
@@ -40,6 +41,8 @@ FNET_INLINE int uplink_open_to(struct __sk_buff *skb, struct packet *packet, str
 
     if (result)
         return leave(skb, (__u32)result, TC_ACT_SHOT);
+    if (!source_allowed(service, &key->src))
+        return drop(skb, SOURCE_DENIED);
     if (packet->ttl <= 1)
         return drop(skb, TTL_EXCEEDED);
     flow_prepare(work, packet);

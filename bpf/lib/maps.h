@@ -81,6 +81,14 @@ struct {
 } services SEC(".maps");
 
 struct {
+    __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1048576);
+    __type(key, struct fnet_source_key);
+    __type(value, __u32); /* enum fnet_source_rule */
+} sources SEC(".maps");
+
+struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __uint(max_entries, 131072);

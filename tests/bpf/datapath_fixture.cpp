@@ -323,11 +323,21 @@ void DatapathTest::publish(const Publication& publication, const Container& targ
     value.endpoint_ifindex = target.ifindex;
     value.host_first = publication.port;
     value.container_first = publication.container_port;
+    value.flags = publication.flags;
     copy_mac(target.mac, value.container_mac);
     store(map_fd("services"), key, value);
     store(map_fd("service_stats"), publication.id, fnet_service_stats{});
     const fnet_filter region = publication.protocol == Protocol::kTcp ? FNET_FILTER_TCP : FNET_FILTER_UDP;
     for (unsigned i = 0; i < publication.ports; ++i) set_filter(region, static_cast<std::uint16_t>(publication.port + i));
+}
+
+void DatapathTest::set_source(std::uint32_t service, const char* prefix, fnet_source_rule rule) {
+    const IpPrefix parsed = IpPrefix::parse(prefix).value();
+    fnet_source_key key{};
+    key.prefix_len = FNET_SOURCE_PREFIX_BASE + (parsed.family() == Family::kIpv4 ? 96U : 0U) + parsed.length();
+    key.service = service;
+    std::memcpy(key.addr, parsed.address().bytes().data(), sizeof key.addr);
+    store(map_fd("sources"), key, static_cast<std::uint32_t>(rule));
 }
 
 void DatapathTest::set_filter(fnet_filter region, std::uint16_t bit, bool on) {

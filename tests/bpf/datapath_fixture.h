@@ -59,6 +59,7 @@ struct Publication {
     std::uint16_t port = 8080;
     std::uint16_t ports = 1;  ///< a power of two, and `port` a multiple of it: one map entry
     std::uint16_t container_port = 80;
+    std::uint32_t flags = 0;  ///< FNET_SERVICE_*
 };
 
 struct Options {
@@ -96,6 +97,7 @@ protected:
     // State that user space would write.
     void publish(const Publication& publication, const Container& target);
     void publish(const Publication& publication) { publish(publication, container_); }
+    void set_source(std::uint32_t service, const char* prefix, fnet_source_rule rule);
     void set_flags(const Container& container, std::uint64_t flags);
     bool forget_container(const Container& container);  ///< its entry in `endpoints` goes
     void set_filter(fnet_filter region, std::uint16_t bit, bool on = true);

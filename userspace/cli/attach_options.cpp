@@ -4,6 +4,17 @@
 
 namespace fastnet {
 
+void add_access_options(CLI::App& command, AccessWords& words) {
+    const auto add = [&](const char* name, std::vector<std::string>& values, const char* type, const char* text) {
+        command.add_option(name, values, text)->type_name(type)->allow_extra_args(false);
+    };
+    add("--allow", words.allow, "PREFIX,...",
+        "Who may call the ports of this command, and nobody else: prefixes or addresses (repeatable)");
+    add("--deny", words.deny, "PREFIX,...", "Who may not. The longest prefix decides; on a tie --deny (repeatable)");
+    add("--allow-file", words.allow_files, "FILE", "The same out of a file, one prefix a line, # starts a comment (repeatable)");
+    add("--deny-file", words.deny_files, "FILE", "The same for --deny (repeatable)");
+}
+
 void add_endpoint_options(CLI::App& command, AttachWords& words) {
     command.add_option("--mode", words.mode, "bridge (default), none or host")->type_name("MODE");
     command.add_option("--network", words.network, "Network to join; without it `default`")->type_name("NAME");
@@ -19,6 +30,7 @@ void add_endpoint_options(CLI::App& command, AttachWords& words) {
                     "Publish a port: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp]; host port 0 or absent: a free one (repeatable)")
         ->type_name("SPEC")
         ->allow_extra_args(false);
+    add_access_options(command, words.sources);
     command.add_option("--uplink", words.uplinks, "Interface that leads outside; without it those of the default routes (repeatable)")
         ->type_name("DEV")
         ->allow_extra_args(false);

@@ -9,7 +9,8 @@ class App;
 
 namespace fastnet {
 
-/// @p words outlives the parsing.
+/// @p words outlives the parsing, here as below.
+void add_access_options(CLI::App& command, AccessWords& words);
 void add_endpoint_options(CLI::App& command, AttachWords& words);
 
 }  // namespace fastnet

@@ -44,7 +44,9 @@ void add_attach(CLI::App& app, Context& context) {
         "Example:\n"
         "  fastnet attach --mode bridge                             prepare the node, safe to repeat\n"
         "  fastnet attach --mode bridge --netns web -p 2000:80      give `web` an address and publish its port 80\n"
-        "  fastnet attach --netns pid:4711 --network blue --ip 10.99.0.7 -p 53:53/udp");
+        "  fastnet attach --netns pid:4711 --network blue --ip 10.99.0.7 -p 53:53/udp\n"
+        "  fastnet attach --netns db -p 5432:5432 --allow 10.0.0.0/8 --deny 10.9.0.0/16\n"
+        "--allow and --deny hold for every -p of the command; `fastnet publish` adds a port with other ones.");
     command->callback([&context, words, netns] {
         words->has_netns = netns->count() > 0;
         context.action = [&context, words] { return act(context, *words); };

@@ -1,8 +1,14 @@
 #include "userspace/cli/parse.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
 #include <charconv>
 #include <limits>
 
+#include "loader/base/handle.h"
 #include "userspace/control/uplinks.h"
 #include "userspace/model/names.h"
 
@@ -20,6 +26,37 @@ std::string joined(const std::vector<std::string>& texts) {
     std::string all;
     for (const std::string& text : texts) all += (all.empty() ? "" : ",") + text;
     return all;
+}
+
+Result<std::string> read_text(const std::string& path) {
+    // No stream: reading a directory by one throws.
+    const UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!file) return sys_error(errno, "open " + path).with_hint("name a file with one prefix on each line");
+    std::string text;
+    std::array<char, 65536> chunk{};
+    for (;;) {
+        const ssize_t size = ::read(file.get(), chunk.data(), chunk.size());
+        if (size == 0) return text;
+        if (size < 0) return sys_error(errno, "read " + path).with_hint("name a file with one prefix on each line");
+        text.append(chunk.data(), static_cast<std::size_t>(size));
+    }
+}
+
+/// @p option is "--allow" or "--deny".
+Status add_sources(std::vector<IpPrefix>& sources, const std::string& option, const std::vector<std::string>& lists,
+                   const std::vector<std::string>& files) {
+    const auto add = [&](Result<std::vector<IpPrefix>> prefixes, const std::string& what) -> Status {
+        if (!prefixes) return std::move(prefixes).error().in(what);
+        sources.insert(sources.end(), prefixes->begin(), prefixes->end());
+        return ok();
+    };
+    for (const std::string& list : lists) CHECK_OK(add(parse_sources(list), option));
+    for (const std::string& path : files) {
+        auto text = read_text(path);
+        if (!text) return std::move(text).error().in(option + "-file");
+        CHECK_OK(add(parse_source_lines(*text), option + "-file " + path));
+    }
+    return ok();
 }
 
 }  // namespace
@@ -82,6 +119,14 @@ Result<std::map<std::string, std::string>> parse_options(const std::vector<std::
     return options;
 }
 
+Result<AccessList> parse_access(const AccessWords& words) {
+    AccessList list;
+    CHECK_OK(add_sources(list.allow, "--allow", words.allow, words.allow_files));
+    CHECK_OK(add_sources(list.deny, "--deny", words.deny, words.deny_files));
+    list.normalize();
+    return list;
+}
+
 Result<AttachRequest> parse_attach(const AttachWords& words) {
     AttachRequest request;
     request.mode = TRY(parse_mode(words.mode));
@@ -96,6 +141,7 @@ Result<AttachRequest> parse_attach(const AttachWords& words) {
     }
     request.ifname = words.ifname;
     request.ports = TRY(parse_specs(words.ports));
+    request.sources = TRY(parse_access(words.sources));
     request.prepare.uplinks = words.uplinks;
     request.prepare.replace_uplinks = !words.has_netns;
     request.prepare.reload = words.reload;

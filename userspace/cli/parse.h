@@ -21,6 +21,15 @@ Result<std::vector<IpAddress>> parse_addresses(const std::vector<std::string>& t
 Result<std::vector<IpPrefix>> parse_prefixes(const std::vector<std::string>& texts, const std::string& what);
 Result<std::map<std::string, std::string>> parse_options(const std::vector<std::string>& texts);
 
+/// The words of --allow, --deny and their files.
+struct AccessWords {
+    std::vector<std::string> allow{};
+    std::vector<std::string> allow_files{};
+    std::vector<std::string> deny{};
+    std::vector<std::string> deny_files{};
+};
+Result<AccessList> parse_access(const AccessWords& words);
+
 /// The words of `attach` and `run`, as they stand on the command line; empty = not given.
 struct AttachWords {
     std::string mode = "bridge";
@@ -32,6 +41,7 @@ struct AttachWords {
     std::string mac{};
     std::string ifname{};
     std::vector<std::string> ports{};
+    AccessWords sources{};
     std::vector<std::string> uplinks{};
     std::string max_flows{};
     std::string masquerade_ports{};

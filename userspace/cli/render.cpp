@@ -41,6 +41,12 @@ void put_range(Json& json, const std::string& field, const PortRange& range) {
     json[field + "_end"] = range.size() == 1 ? Json(nullptr) : Json(range.last.value());
 }
 
+Json json_of(const std::vector<IpPrefix>& prefixes) {
+    Json json = Json::array();
+    for (const IpPrefix& prefix : prefixes) json.push_back(prefix.to_string());
+    return json;
+}
+
 Json json_of(const PublishedPort& port) {
     Json json;
     json["host_ip"] = port.host_ip.to_string();
@@ -77,6 +83,8 @@ Json json_of(const PortView& view) {
     json["container_ip"] = or_null(view.container_ip);
     put_range(json, "container_port", view.port.container_ports);
     json["protocol"] = to_string(view.port.protocol);
+    json["allow"] = json_of(view.port.sources.allow);
+    json["deny"] = json_of(view.port.sources.deny);
     json["packets"] = view.packets;
     json["bytes"] = view.bytes;
     json["connections"] = view.connections;
@@ -227,6 +235,14 @@ std::string text_of(const PublishedPort& port) {
     return host_side(port) + "->" + text_of(port.container_ports) + "/" + to_string(port.protocol);
 }
 
+/// For a table: long lists by their length.
+std::string sources_of(const AccessList& sources) {
+    constexpr std::size_t kMostShown = 4;
+    if (sources.empty()) return "any";
+    if (sources.allow.size() + sources.deny.size() <= kMostShown) return sources.to_string();
+    return "allow " + number(sources.allow.size()) + " deny " + number(sources.deny.size()) + " prefixes";
+}
+
 std::string joined(const std::vector<std::string>& words, const char* separator = ", ") {
     std::string text;
     for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
@@ -312,10 +328,11 @@ std::string render(const std::vector<EndpointView>& views, Format format) {
 std::string render(const std::vector<PortView>& views, Format format) {
     if (format == Format::kJson) return json_array(views);
     if (views.empty()) return "no published ports\n";
-    Table table{{"HOST", "CONTAINER", "PROTOCOL", "ENDPOINT", "CONNECTIONS", "PACKETS", "BYTES"}};
+    Table table{{"HOST", "CONTAINER", "PROTOCOL", "ENDPOINT", "SOURCES", "CONNECTIONS", "PACKETS", "BYTES"}};
     for (const PortView& view : views)
         table.add({host_side(view.port), or_dash(view.container_ip) + ":" + text_of(view.port.container_ports),
-                   to_string(view.port.protocol), view.endpoint, number(view.connections), number(view.packets), number(view.bytes)});
+                   to_string(view.port.protocol), view.endpoint, sources_of(view.port.sources), number(view.connections),
+                   number(view.packets), number(view.bytes)});
     return table.to_string();
 }
 

@@ -26,6 +26,7 @@ std::string text_of(const AttachRequest& request) {
     std::vector<std::string> words;
     for (const IpAddress& ip : request.ips) words.push_back("ip=" + ip.to_string());
     for (const PublishSpec& spec : request.ports) words.push_back("publish=" + spec.to_string());
+    if (!request.sources.empty()) words.push_back("sources=" + request.sources.to_string());
     std::sort(words.begin(), words.end());
     std::string text = to_string(request.mode) + " ifname=" + request.ifname + " mac=" + (request.mac ? request.mac->to_string() : "");
     for (const std::string& word : words) text += " " + word;
@@ -166,8 +167,8 @@ Result<Attached> attach_bridge(const NodePaths& paths, const AttachRequest& requ
     if (members >= kMostBridgePorts)
         return failed("attach to network " + in_quotes(network_name) + ": it is full, a Linux bridge has 1023 ports",
                       "use another network: `fastnet network create NAME`");
-    std::vector<PublishedPort> ports =
-        TRY(plan_ports(node, request.ports, network->subnet(Family::kIpv4).has_value(), network->subnet(Family::kIpv6).has_value()));
+    std::vector<PublishedPort> ports = TRY(plan_ports(node, request.ports, request.sources, network->subnet(Family::kIpv4).has_value(),
+                                                      network->subnet(Family::kIpv6).has_value()));
 
     Endpoint endpoint = TRY(stage(node, std::move(draft), std::move(ports), request));
     EndpointView view = TRY(view_of(node.store(), endpoint));
@@ -288,6 +289,9 @@ Status check_request(const AttachRequest& request) {
         case EndpointMode::kIpvlan: return usage_error(what + ": this mode is not part of this version", "use bridge, none or host");
     }
     CHECK_OK(check_supported(request.ports));
+    if (request.ports.empty() && !request.sources.empty())
+        return usage_error(what + ": --allow and --deny say who may call a published port, and none is published",
+                           "publish one with -p, or leave them out");
     if (!request.name.empty()) CHECK_OK(check_name(request.name, "endpoint"));
     if (!request.ifname.empty()) {
         CHECK_OK(check_ifname(request.ifname));
@@ -343,8 +347,9 @@ Result<std::vector<std::string>> detach(const NodePaths& paths, const DetachRequ
     return detached;
 }
 
-Result<EndpointView> publish(const NodePaths& paths, const std::string& name, const std::vector<PublishSpec>& specs) {
-    CHECK_OK(check_supported(specs));
+Result<EndpointView> publish(const NodePaths& paths, const PublishRequest& request) {
+    const std::string& name = request.endpoint;
+    CHECK_OK(check_supported(request.ports));
     Node node = TRY(open_for_endpoint(paths, name));
     const Endpoint endpoint = TRY(find_publisher(node, name));
     if (const auto network = TRY(node.store().find_network(endpoint.network_id)); network && network->internal)
@@ -352,12 +357,19 @@ Result<EndpointView> publish(const NodePaths& paths, const std::string& name, co
                            "use a network that is not internal");
     const std::vector<PublishedPort> present = TRY(node.store().ports_of(endpoint.id));
     std::vector<PublishSpec> missing;
-    for (const PublishSpec& spec : specs) {
-        const bool there =
-            std::any_of(present.begin(), present.end(), [&](const PublishedPort& port) { return port.spec == spec.to_string(); });
-        if (!there) missing.push_back(spec);
+    for (const PublishSpec& spec : request.ports) {
+        const auto same =
+            std::find_if(present.begin(), present.end(), [&](const PublishedPort& port) { return port.spec == spec.to_string(); });
+        if (same == present.end()) {
+            missing.push_back(spec);
+        } else if (same->sources != request.sources) {
+            return conflict("publish " + in_quotes(spec.to_string()) + ": it is published already, and " +
+                                (same->sources.empty() ? "everybody may call it" : "others may call it than these"),
+                            "`fastnet unpublish " + name + " " + spec.to_string() + "` first, which ends its connections");
+        }
     }
-    std::vector<PublishedPort> ports = TRY(plan_ports(node, missing, endpoint.ipv4.has_value(), endpoint.ipv6.has_value()));
+    std::vector<PublishedPort> ports =
+        TRY(plan_ports(node, missing, request.sources, endpoint.ipv4.has_value(), endpoint.ipv6.has_value()));
     if (!ports.empty()) {
         {
             Transaction transaction = TRY(node.store().begin());

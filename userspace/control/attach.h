@@ -28,7 +28,8 @@ struct DetachRequest {
 };
 Result<std::vector<std::string>> detach(const NodePaths& paths, const DetachRequest& request);
 
-Result<EndpointView> publish(const NodePaths& paths, const std::string& endpoint, const std::vector<PublishSpec>& specs);
+/// A port that is published already stays as it is; with another list of sources: conflict.
+Result<EndpointView> publish(const NodePaths& paths, const PublishRequest& request);
 Result<EndpointView> unpublish(const NodePaths& paths, const std::string& endpoint, const std::vector<PublishSpec>& specs);
 
 /// Prepares the node and nothing more.

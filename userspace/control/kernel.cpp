@@ -99,6 +99,9 @@ Status put_service(const Datapath& datapath, const PublishedPort& port, const Se
     if (Status fresh = datapath.service_stats().put(port.id, fnet_service_stats{}, BPF_NOEXIST);
         !fresh && fresh.error().sys_errno != EEXIST)
         return fresh;
+    // Before the entry that asks for them: at no moment can somebody call who may not.
+    for (const auto& [key, rule] : source_entries(port)) CHECK_OK(datapath.sources().put(key, rule));
+    crash_point();
     CHECK_OK(datapath.set_port_filter(port.protocol, port.host_ports, true));
     for (const auto& [key, value] : rows) CHECK_OK(datapath.services().put(key, value));
     return ok();
@@ -185,6 +188,10 @@ struct Apply {
         TRY(node.datapath().services().erase(step.key));
         TRY(node.datapath().purge_service_flows(step.service_id));
         TRY(node.datapath().service_stats().erase(step.service_id));
+        return ok();
+    }
+    Status operator()(const DropSources& step) const {
+        for (const fnet_source_key& key : step.keys) TRY(node.datapath().sources().erase(key));
         return ok();
     }
 };
@@ -298,6 +305,7 @@ Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
     CHECK_OK(datapath.endpoints().for_each([&](const auto& key, const auto& value) { actual.endpoints.emplace(key, value); }));
     CHECK_OK(datapath.addresses().for_each([&](const auto& key, const auto& value) { actual.addresses.emplace(key, value); }));
     CHECK_OK(datapath.services().for_each([&](const auto& key, const auto& value) { actual.services.emplace(key, value); }));
+    CHECK_OK(datapath.sources().for_each([&](const auto& key, const auto& value) { actual.sources.emplace(key, value); }));
     for (const AttachedHook& hook : datapath.attached())
         if (hook.ifindex > 0) ++actual.hooks[static_cast<std::uint32_t>(hook.ifindex)];
     return actual;
@@ -407,6 +415,7 @@ Status withdraw_ports(Node& node, const Endpoint& endpoint, const std::vector<Pu
     for (const PublishedPort& port : ports) {
         if (purge_flows) TRY(datapath.purge_service_flows(port.id));
         TRY(datapath.service_stats().erase(port.id));
+        for (const auto& [key, rule] : source_entries(port)) TRY(datapath.sources().erase(key));
     }
     ReservedPorts free = set_of(ports);
     for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {

@@ -18,11 +18,13 @@ public:
     Plan run() {
         collect();
         drop_services();
+        drop_sources(FNET_SOURCE_ALLOW);
         drop_endpoints();
         make_bridges();
         put_devices_and_subnets();
         install_endpoints();
         put_services();
+        drop_sources(FNET_SOURCE_DENY);
         drop_the_rest();
         return std::move(plan_);
     }
@@ -62,6 +64,9 @@ private:
         for (const Endpoint& endpoint : desired_.endpoints)
             if (const Network* network = network_of(endpoint); network != nullptr)
                 services_.merge(service_rows(ports[endpoint.id], endpoint, *network));
+        for (const PublishedPort& port : desired_.ports)
+            if (endpoints_.contains(port.endpoint_id))
+                for (const auto& [key, rule] : source_entries(port)) sources_.emplace(key, rule);
         for (const Network& network : desired_.networks)
             for (const IpPrefix& subnet : network.subnets) subnets_.emplace(subnet, network.id);
     }
@@ -69,6 +74,14 @@ private:
     void drop_services() {
         for (const auto& [key, value] : actual_.services)
             if (!services_.contains(key)) add(DropService{key, value.id});
+    }
+
+    /// Those that nobody wants and that say @p rule.
+    void drop_sources(fnet_source_rule rule) {
+        DropSources step;
+        for (const auto& [key, present] : actual_.sources)
+            if (present == rule && !sources_.contains(key)) step.keys.push_back(key);
+        if (!step.keys.empty()) add(std::move(step));
     }
 
     void drop_endpoints() {
@@ -136,12 +149,20 @@ private:
     void put_services() {
         for (const PublishedPort& port : desired_.ports) {
             const ServiceRows rows = rows_of(port, services_);
-            const bool there = std::all_of(rows.begin(), rows.end(), [&](const auto& row) {
-                const auto present = actual_.services.find(row.first);
-                return present != actual_.services.end() && same_bytes(present->second, row.second);
-            });
-            if (!there) add(PutService{port, rows});
+            if (!rows.empty() && !is_installed(port, rows)) add(PutService{port, rows});
         }
+    }
+
+    bool is_installed(const PublishedPort& port, const ServiceRows& rows) const {
+        for (const auto& [key, wanted] : rows) {
+            const auto present = actual_.services.find(key);
+            if (present == actual_.services.end() || !same_bytes(present->second, wanted)) return false;
+        }
+        for (const auto& [key, rule] : source_entries(port)) {
+            const auto present = actual_.sources.find(key);
+            if (present == actual_.sources.end() || present->second != rule) return false;
+        }
+        return true;
     }
 
     void drop_the_rest() {
@@ -176,6 +197,7 @@ private:
     std::map<std::uint32_t, const Endpoint*> endpoints_;  // by id
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses_;
     ServiceRows services_;
+    std::map<fnet_source_key, std::uint32_t, AbiLess<fnet_source_key>> sources_;
     std::map<IpPrefix, std::uint32_t> subnets_;
 };
 
@@ -200,6 +222,7 @@ struct Describe {
         const PortRange ports = ports_of(step.key);
         return "withdraw host ports " + std::to_string(ports.first.value()) + "-" + std::to_string(ports.last.value());
     }
+    std::string operator()(const DropSources& step) const { return "forget " + std::to_string(step.keys.size()) + " sources"; }
 };
 
 }  // namespace

@@ -55,6 +55,7 @@ struct ActualState {
     std::map<std::uint32_t, fnet_endpoint> endpoints{};
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses{};
     ServiceRows services{};
+    std::map<fnet_source_key, std::uint32_t, AbiLess<fnet_source_key>> sources{};
     std::map<std::uint32_t, unsigned> hooks{};  ///< programs of ours by ifindex: one on an uplink or an endpoint's veth, two on a bridge
 };
 
@@ -104,6 +105,7 @@ struct PutAddress {
 struct DropAddress {
     fnet_address_key key;
 };
+/// With its lists of sources.
 struct PutService {
     PublishedPort port;
     ServiceRows rows;
@@ -112,9 +114,12 @@ struct DropService {
     fnet_service_key key;
     std::uint32_t service_id;
 };
+struct DropSources {
+    std::vector<fnet_source_key> keys;
+};
 
 using Step = std::variant<MakeBridge, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink, AttachBridge, DetachHooks,
-                          InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutService, DropService>;
+                          InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutService, DropService, DropSources>;
 using Plan = std::vector<Step>;
 
 /// One line, for people.

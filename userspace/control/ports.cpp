@@ -117,10 +117,13 @@ Status check_supported(const std::vector<PublishSpec>& specs) {
     return ok();
 }
 
-Result<std::vector<PublishedPort>> plan_ports(Node& node, const std::vector<PublishSpec>& specs, bool has_ipv4, bool has_ipv6) {
+Result<std::vector<PublishedPort>> plan_ports(Node& node, const std::vector<PublishSpec>& specs, const AccessList& sources, bool has_ipv4,
+                                              bool has_ipv6) {
     Planner planner{node};
     for (const PublishSpec& spec : specs) CHECK_OK(planner.add(spec, has_ipv4, has_ipv6));
-    return planner.take();
+    std::vector<PublishedPort> ports = planner.take();
+    for (PublishedPort& port : ports) port.sources = sources;
+    return ports;
 }
 
 bool means(const PublishSpec& spec, const PublishedPort& port) {

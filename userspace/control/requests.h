@@ -9,6 +9,7 @@
 
 #include "loader/base/net_types.h"
 #include "userspace/control/timeouts.h"
+#include "userspace/model/access_list.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
 #include "userspace/model/publish_spec.h"
@@ -36,7 +37,14 @@ struct AttachRequest {
     std::optional<MacAddress> mac{};
     std::string ifname{};  ///< empty: chosen, eth0 first
     std::vector<PublishSpec> ports{};
+    AccessList sources{};  ///< of each of `ports`
     PrepareRequest prepare{};
+};
+
+struct PublishRequest {
+    std::string endpoint{};
+    std::vector<PublishSpec> ports{};
+    AccessList sources{};  ///< of each of `ports`
 };
 
 struct NetworkRequest {

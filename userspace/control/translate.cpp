@@ -23,6 +23,10 @@ void copy_mac(const MacAddress& mac, unsigned char (&out)[FNET_MAC_LEN]) {
 
 constexpr unsigned kV4PrefixBits = 96;  // of ::ffff:0:0/96
 
+std::uint32_t abi_prefix_len(const IpPrefix& prefix) {
+    return prefix.length() + (prefix.family() == Family::kIpv4 ? kV4PrefixBits : 0U);
+}
+
 fnet_service service_value(const PublishedPort& port, const Endpoint& endpoint) {
     fnet_service value{};
     const auto& address = port.family() == Family::kIpv4 ? endpoint.ipv4 : endpoint.ipv6;
@@ -33,6 +37,12 @@ fnet_service service_value(const PublishedPort& port, const Endpoint& endpoint) 
     value.host_first = port.host_ports.first.value();
     value.container_first = port.container_ports.first.value();
     copy_mac(endpoint.mac, value.container_mac);
+    // Kept-out sources of the other family cost the callers of this one nothing.
+    const auto& deny = port.sources.deny;
+    if (!port.sources.allow.empty())
+        value.flags = FNET_SERVICE_RESTRICTED | FNET_SERVICE_ALLOW_ONLY;
+    else if (std::any_of(deny.begin(), deny.end(), [&](const IpPrefix& prefix) { return prefix.family() == port.family(); }))
+        value.flags = FNET_SERVICE_RESTRICTED;
     return value;
 }
 
@@ -65,7 +75,7 @@ Port port_from_abi(__be16 port) {
 
 fnet_subnet_key subnet_key(const IpPrefix& subnet) {
     fnet_subnet_key key{};
-    key.prefix_len = subnet.length() + (subnet.family() == Family::kIpv4 ? kV4PrefixBits : 0U);
+    key.prefix_len = abi_prefix_len(subnet);
     copy_address(subnet.network().address(), key.addr);
     return key;
 }
@@ -139,6 +149,22 @@ ServiceRows service_rows(const std::vector<PublishedPort>& ports, const Endpoint
 ServiceRows rows_of(const PublishedPort& port, ServiceRows rows) {
     std::erase_if(rows, [&](const auto& row) { return row.second.id != port.id; });
     return rows;
+}
+
+std::vector<std::pair<fnet_source_key, std::uint32_t>> source_entries(const PublishedPort& port) {
+    std::vector<std::pair<fnet_source_key, std::uint32_t>> entries;
+    const auto add = [&](const IpPrefix& prefix, fnet_source_rule rule) {
+        if (prefix.family() != port.family()) return;
+        fnet_source_key key{};
+        key.prefix_len = FNET_SOURCE_PREFIX_BASE + abi_prefix_len(prefix);
+        key.service = port.id;
+        copy_address(prefix.network().address(), key.addr);
+        entries.emplace_back(key, rule);
+    };
+    for (const IpPrefix& prefix : port.sources.deny) add(prefix, FNET_SOURCE_DENY);
+    for (const IpPrefix& prefix : port.sources.allow)  // sorted, as are those of deny: whoever is in both stays out
+        if (!std::binary_search(port.sources.deny.begin(), port.sources.deny.end(), prefix)) add(prefix, FNET_SOURCE_ALLOW);
+    return entries;
 }
 
 PortRange ports_of(const fnet_service_key& key) {

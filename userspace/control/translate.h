@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "bpf/abi/endpoint.h"
@@ -48,6 +49,8 @@ using ServiceRows = std::map<fnet_service_key, fnet_service, AbiLess<fnet_servic
 ServiceRows service_rows(const std::vector<PublishedPort>& ports, const Endpoint& endpoint, const Network& network);
 /// Those of @p rows that are @p port's.
 ServiceRows rows_of(const PublishedPort& port, ServiceRows rows);
+/// What `sources` holds about @p port: the prefixes of its own family.
+std::vector<std::pair<fnet_source_key, std::uint32_t>> source_entries(const PublishedPort& port);
 /// The ports that an entry covers.
 PortRange ports_of(const fnet_service_key& key);
 

@@ -12,6 +12,7 @@
 
 #include "loader/base/net_types.h"
 #include "loader/base/result.h"
+#include "userspace/model/access_list.h"
 #include "userspace/model/network.h"
 
 namespace fastnet {
@@ -69,9 +70,8 @@ struct PublishedPort {
     PortRange host_ports;       ///< chosen: never contains 0
     PortRange container_ports;  ///< of the same size
     Protocol protocol = Protocol::kTcp;
-    std::string spec;             ///< canonical PublishSpec that asked for this record; equal for the records of both families
-    std::vector<IpPrefix> allow;  ///< sources that may call; empty: everybody
-    std::vector<IpPrefix> deny;   ///< sources that may not
+    std::string spec;    ///< canonical PublishSpec that asked for this record; equal for the records of both families
+    AccessList sources;  ///< who may call; of both families, equal for the records of both
 
     Family family() const { return host_ip.family(); }
     /// `0.0.0.0:2000->80/tcp`, for messages.

@@ -187,18 +187,11 @@ Result<std::vector<PublishedPort>> load_ports(Database& db, Statement& statement
         sources.bind(port.id);
         while (TRY(sources.step())) {
             const IpPrefix prefix{address_from(sources, 0), static_cast<std::uint8_t>(sources.int64(1))};
-            (sources.boolean(2) ? port.allow : port.deny).push_back(prefix);
+            (sources.boolean(2) ? port.sources.allow : port.sources.deny).push_back(prefix);
         }
         sources.reset();
     }
     return ports;
-}
-
-/// The order and shape in which they come back from the database.
-void normalize(std::vector<IpPrefix>& prefixes) {
-    for (IpPrefix& prefix : prefixes) prefix = prefix.network();
-    std::sort(prefixes.begin(), prefixes.end());
-    prefixes.erase(std::unique(prefixes.begin(), prefixes.end()), prefixes.end());
 }
 
 /// The subnets of existing networks, for check_subnet_is_free().
@@ -859,10 +852,9 @@ Status Store::insert_ports(std::uint32_t endpoint_id, std::vector<PublishedPort>
         CHECK_OK(insert.run());
         port.id = static_cast<std::uint32_t>(db_.last_insert_id());
         port.endpoint_id = endpoint_id;
-        normalize(port.allow);
-        normalize(port.deny);
-        CHECK_OK(insert_sources(port.id, port.allow, true));
-        CHECK_OK(insert_sources(port.id, port.deny, false));
+        port.sources.normalize();
+        CHECK_OK(insert_sources(port.id, port.sources.allow, true));
+        CHECK_OK(insert_sources(port.id, port.sources.deny, false));
     }
     return ok();
 }
@@ -890,22 +882,6 @@ Status Store::remove_port(std::uint32_t id) {
     Transaction transaction = TRY(begin());
     Statement remove = TRY(db_.prepare("DELETE FROM ports WHERE id = ?"));
     CHECK_OK(run_on_one(db_, remove.bind(id), no_such_port(id)));
-    return transaction.commit();
-}
-
-Status Store::set_port_sources(std::uint32_t id, const std::vector<IpPrefix>& allow, const std::vector<IpPrefix>& deny) {
-    Transaction transaction = TRY(begin());
-    Statement select = TRY(db_.prepare("SELECT 1 FROM ports WHERE id = ?"));
-    select.bind(id);
-    if (!TRY(select.step())) return no_such_port(id);
-    Statement remove = TRY(db_.prepare("DELETE FROM port_sources WHERE port_id = ?"));
-    CHECK_OK(remove.bind(id).run());
-    std::vector<IpPrefix> prefixes = allow;
-    normalize(prefixes);
-    CHECK_OK(insert_sources(id, prefixes, true));
-    prefixes = deny;
-    normalize(prefixes);
-    CHECK_OK(insert_sources(id, prefixes, false));
     return transaction.commit();
 }
 

@@ -120,8 +120,6 @@ public:
     Result<std::vector<PublishedPort>> ports();  ///< by id
     Result<std::vector<PublishedPort>> ports_of(std::uint32_t endpoint_id);
     Status remove_port(std::uint32_t id);  ///< unknown: not found
-    /// Replaces the allow and deny lists. Unknown: not found.
-    Status set_port_sources(std::uint32_t id, const std::vector<IpPrefix>& allow, const std::vector<IpPrefix>& deny);
     /// Published ports that collide with a publish on these (an any address collides with all of its family).
     /// By index: does not list the others.
     Result<std::vector<PublishedPort>> ports_overlapping(const IpAddress& host_ip, Protocol protocol, const PortRange& host_ports);

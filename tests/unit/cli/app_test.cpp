@@ -43,6 +43,8 @@ INSTANTIATE_TEST_SUITE_P(
         Args{"attach", "--max-flows", "1000", "--masquerade-ports", "20000-20999", "--reload", "--json"},
         Args{"attach", "--timeout", "udp=5m,icmp=default", "--timeout", "dns=10"}, Args{"detach", "web"},
         Args{"detach", "--netns", "/run/netns/web"}, Args{"publish", "web", "2000:80", "3000:81/udp"},
+        Args{"publish", "web", "2000:80", "--allow", "10.0.0.0/8,::1", "--allow", "192.0.2.7", "--deny", "10.9.0.0/16", "3000:81"},
+        Args{"attach", "--netns", "web", "-p", "2000:80", "--deny", "::/0", "--deny-file", "/dev/stdin"},
         Args{"publish", "web", "--", "2000:80"}, Args{"unpublish", "web", "2000:80"}, Args{"run", "--", "true"},
         Args{"run", "-p", "2000:80", "--", "sh", "-c", "exit 3", "--json"}, Args{"run", "--json", "--mode", "host", "--", "status"},
         Args{"network", "create", "blue"},
@@ -90,6 +92,15 @@ INSTANTIATE_TEST_SUITE_P(
         Args{"network", "create", "blue", "--driver", "overlay"}, Args{"network", "create", "blue", "--opt", "novalue"},
         Args{"network", "create", "blue", "--opt", "a=1", "--opt", "a=2"}, Args{"network", "create", "blue", "--vni", "5"},
         Args{"network", "inspect"}, Args{"network", "rm", "a", "b"}, Args{"endpoints", "extra"}, Args{"status", "--mode", "x"}));
+
+INSTANTIATE_TEST_SUITE_P(Sources, BadCommands,
+                         ::testing::Values(Args{"publish", "web", "2000:80", "--allow"}, Args{"publish", "web", "2000:80", "--allow", ""},
+                                           Args{"publish", "web", "2000:80", "--allow", "10.0.0.1/8"},
+                                           Args{"publish", "web", "2000:80", "--deny", "::ffff:10.0.0.1"},
+                                           Args{"publish", "web", "2000:80", "--deny", "localhost"},
+                                           Args{"publish", "web", "2000:80", "--allow-file", "/dev/null"},
+                                           Args{"attach", "--netns", "web", "--allow", "10.0.0.0/8"},
+                                           Args{"run", "--deny", "10.0.0.0/8", "--", "true"}));
 
 TEST(CommandLine, UnknownCommandIsNamed) {
     const Parsed parsed = parse({"attatch", "--mode", "bridge"});

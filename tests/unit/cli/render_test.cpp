@@ -68,9 +68,12 @@ TEST(Json, ListsAreArraysAlsoWhenEmpty) {
 
 TEST(Json, PortRowHasItsEndpointAndCounters) {
     PortView view{"web", web().ports[0], *IpAddress::parse("172.30.0.2"), 7, 700, 2};
+    view.port.sources.allow = {*IpPrefix::parse("10.0.0.0/8"), *IpPrefix::parse_interface("2001:db8::1")};
+    view.port.sources.deny = {*IpPrefix::parse("10.9.0.0/16")};
     EXPECT_EQ(json(render(std::vector<PortView>{view}, Format::kJson)), ordered_json::parse(R"([{
         "endpoint": "web", "host_ip": "0.0.0.0", "host_port": 2000, "host_port_end": null, "container_ip": "172.30.0.2",
-        "container_port": 80, "container_port_end": null, "protocol": "tcp", "packets": 7, "bytes": 700, "connections": 2}])"));
+        "container_port": 80, "container_port_end": null, "protocol": "tcp",
+        "allow": ["10.0.0.0/8", "2001:db8::1/128"], "deny": ["10.9.0.0/16"], "packets": 7, "bytes": 700, "connections": 2}])"));
 }
 
 TEST(Json, FlowRowShowsBothTuples) {
@@ -158,6 +161,12 @@ TEST(Json, BytesThatAreNoTextDoNotThrow) {
 TEST(Tables, SaySoWhenThereIsNothing) {
     EXPECT_EQ(render(std::vector<EndpointView>{}, Format::kText), "no endpoints\n");
     EXPECT_EQ(render(std::vector<PortView>{}, Format::kText), "no published ports\n");
+    PortView port{"web", web().ports[0], *IpAddress::parse("172.30.0.2"), 0, 0, 0};
+    EXPECT_NE(render(std::vector<PortView>{port}, Format::kText).find("web       any"), std::string::npos);
+    port.port.sources.deny = {*IpPrefix::parse("10.9.0.0/16")};
+    EXPECT_NE(render(std::vector<PortView>{port}, Format::kText).find("deny 10.9.0.0/16"), std::string::npos);
+    port.port.sources.allow.assign(5000, *IpPrefix::parse("10.0.0.0/8"));
+    EXPECT_NE(render(std::vector<PortView>{port}, Format::kText).find("allow 5000 deny 1 prefixes"), std::string::npos);
     EXPECT_EQ(render(CleanupView{}, Format::kText), "nothing to remove\n");
 }
 

@@ -127,6 +127,51 @@ TEST(Plan, ServiceOfAnotherEndpointIsReplaced) {
     EXPECT_THAT(steps(desired_node(), actual), ElementsAre("publish 0.0.0.0:2000->80/tcp"));
 }
 
+class PlanOfSources : public ::testing::Test {
+protected:
+    PlanOfSources() {
+        desired_.ports[0].sources = {.allow = {prefix("10.0.0.0/8")}, .deny = {prefix("10.9.0.0/16")}};
+        actual_.services = service_rows(desired_.ports, web(), default_network());
+        for (const auto& [key, rule] : source_entries(desired_.ports[0])) actual_.sources.emplace(key, rule);
+    }
+    fnet_source_key foreign(std::uint32_t service) {
+        PublishedPort other = web_port();
+        other.id = service;
+        other.sources.deny = {prefix("192.0.2.0/24")};
+        return source_entries(other)[0].first;
+    }
+    DesiredState desired_ = desired_node();
+    ActualState actual_ = actual_node();
+};
+
+TEST_F(PlanOfSources, ThatAreInPlaceIsEmpty) {
+    EXPECT_THAT(steps(desired_, actual_), IsEmpty());
+}
+
+TEST_F(PlanOfSources, PublishesAnewWhereOneIsMissingOrSaysTheOpposite) {
+    ActualState missing = actual_;
+    missing.sources.erase(missing.sources.begin());
+    EXPECT_THAT(steps(desired_, missing), ElementsAre("publish 0.0.0.0:2000->80/tcp"));
+    ActualState opposite = actual_;
+    for (auto& [key, rule] : opposite.sources) rule = FNET_SOURCE_ALLOW;
+    EXPECT_THAT(steps(desired_, opposite), ElementsAre("publish 0.0.0.0:2000->80/tcp"));
+    ActualState unrestricted = actual_;
+    for (auto& [key, service] : unrestricted.services) service.flags = 0;
+    EXPECT_THAT(steps(desired_, unrestricted), ElementsAre("publish 0.0.0.0:2000->80/tcp"));
+}
+
+TEST_F(PlanOfSources, ForgetsWhatLetsInAtTheStartAndWhatKeepsOutWhenAllElseStands) {
+    actual_.sources.emplace(foreign(77), FNET_SOURCE_ALLOW);
+    actual_.sources.emplace(foreign(78), FNET_SOURCE_DENY);
+    actual_.addresses.clear();
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("forget 1 sources", "register address 172.30.0.2", "forget 1 sources"));
+}
+
+TEST_F(PlanOfSources, WithdrawsTheServiceBeforeItsSources) {
+    desired_.ports.clear();
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("withdraw host ports 2000-2000", "forget 1 sources", "forget 1 sources"));
+}
+
 TEST(Plan, UplinkThatIsAwayIsNoStep) {
     DesiredState desired = desired_node();
     desired.uplinks.emplace_back("eth1");

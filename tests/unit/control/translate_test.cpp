@@ -116,6 +116,38 @@ TEST(Translate, RoutedPortPublishedTwiceIsTheFirstOnes) {
     EXPECT_EQ(find_row(service_rows({second}, web(), network), ip("172.30.0.2"), 80)->id, 12U);
 }
 
+TEST(Translate, SourcesOfAPortAreThePrefixesOfItsFamilyAndDenyWinsATie) {
+    PublishedPort port = web_port();
+    port.sources.allow = {prefix("0.0.0.0/0"), prefix("10.0.0.0/8"), prefix("2001:db8::/32")};
+    port.sources.deny = {prefix("10.0.0.0/8"), prefix("2001:db8:9::/48")};
+    const auto entries = source_entries(port);
+    ASSERT_EQ(entries.size(), 2U);
+    EXPECT_EQ(entries[0].first.prefix_len, FNET_SOURCE_PREFIX_BASE + 96U + 8U);
+    EXPECT_EQ(entries[0].first.service, 11U);
+    EXPECT_EQ(IpAddress::from_wire(Family::kIpv6, entries[0].first.addr), ip("10.0.0.0"));
+    EXPECT_EQ(entries[0].second, FNET_SOURCE_DENY);
+    EXPECT_EQ(entries[1].first.prefix_len, FNET_SOURCE_PREFIX_BASE + 96U) << "all of IPv4, none of IPv6";
+    EXPECT_EQ(entries[1].second, FNET_SOURCE_ALLOW);
+    port.host_ip = IpAddress::any(Family::kIpv6);
+    EXPECT_EQ(source_entries(port).size(), 2U);
+    EXPECT_EQ(source_entries(port)[1].first.prefix_len, FNET_SOURCE_PREFIX_BASE + 32U);
+}
+
+std::uint32_t flags_of(const PublishedPort& port) {
+    return service_rows({port}, web(), default_network()).begin()->second.flags;
+}
+
+TEST(Translate, ServiceIsRestrictedOnlyWhereItsListsHaveASay) {
+    PublishedPort port = web_port();
+    EXPECT_EQ(flags_of(port), 0U);
+    port.sources.deny = {prefix("2001:db8::/32")};
+    EXPECT_EQ(flags_of(port), 0U) << "no IPv4 caller is kept out";
+    port.sources.deny.push_back(prefix("10.0.0.0/8"));
+    EXPECT_EQ(flags_of(port), FNET_SERVICE_RESTRICTED);
+    port.sources = {.allow = {prefix("2001:db8::/32")}};
+    EXPECT_EQ(flags_of(port), FNET_SERVICE_RESTRICTED | FNET_SERVICE_ALLOW_ONLY) << "nobody over IPv4 is let in";
+}
+
 TEST(Translate, EndpointCarriesItsNetworksFlagsAndGateway) {
     Network network = default_network();
     network.internal = true;
