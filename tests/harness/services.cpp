@@ -27,7 +27,7 @@ WebServer::WebServer(const Netns& netns, const std::string& label, const std::ve
         config << kind << "_temp_path " << directory_.string() << "/" << kind << ";\n";
     }
     config << "server { default_type text/plain;\n";
-    for (const std::uint16_t port : ports) config << "listen 0.0.0.0:" << port << ";\n";
+    for (const std::uint16_t port : ports) config << "listen 0.0.0.0:" << port << ";\nlisten [::]:" << port << ";\n";
     config << "location / { return 200 \"" << label << " $remote_addr $server_addr:$server_port\\n\"; }\n"
            << "location /files/ { alias " << directory_.string() << "/; } } }\n";
     const std::filesystem::path file = directory_ / "nginx.conf";

@@ -11,7 +11,7 @@
 
 namespace fastnet::test {
 
-/// nginx that answers `<label> <client address> <server address>:<server port>` on every port, and serves files from
+/// nginx that answers `<label> <client address> <server address>:<server port>` on every port in both families, and serves files from
 /// directory() below /files/. Ready when the constructor returns.
 class WebServer {
 public:
