@@ -69,6 +69,19 @@ TEST_F(Routed, PublishedPortAnswersAtBothAddressesAndOthersAtNone) {
     }
 }
 
+TEST_F(Routed, ListsOfAPublishedPortHoldAtTheContainersOwnAddressToo) {
+    create({"--opt", "gateway_mode_ipv4=routed"});
+    attach("web", {"-p", "2000:80", "--allow", kInternetIp + "," + kInternetIp6});
+    const Socket listener = Socket::listener(lab().at("web"), {"::", 80});
+    for (const auto& [own, allowed] : {std::pair{kContainer4, kInternetIp}, std::pair{kContainer6, kInternetIp6}}) {
+        EXPECT_EQ(seen_of_call(lab().client(), {own, 80}, listener), "") << "the client's address on the wire is on no list";
+        EXPECT_TRUE(Socket::connected(lab().client(), Transport::kTcp, {own, 80}, {allowed, 0}).ok());
+    }
+    EXPECT_GE(lab().verdict("SOURCE_DENIED"), 2U);
+    lab().attach("stranger");  // on the default network
+    EXPECT_EQ(seen_of_call(lab().at("stranger"), {kContainer4, 80}, listener), "") << "a container of another network";
+}
+
 TEST_F(Routed, HostMayStillUseTheContainersPortNumber) {
     create({"--opt", "gateway_mode_ipv4=routed"});
     attach("web", {"-p", "2000:80"});
