@@ -301,7 +301,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
     if (service && !source_allowed(service, &key->src))
         return drop(skb, SOURCE_DENIED);
     if (packet->ttl <= 1)
-        return drop(skb, TTL_EXCEEDED);
+        return answer(skb, packet, FNET_TTL_EXCEEDED, 0);
 
     flow_prepare(work, packet);
     if (service) { /* hairpin */
@@ -333,7 +333,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         original->new_dst_port = key->dst_port;
         if (!routed)
             original->flags |= work->reply.flags = FNET_FLOW_MASQUERADE;
-        exit_remember(original, route, where, bpf_ktime_get_coarse_ns());
+        exit_remember(skb, original, route, where, bpf_ktime_get_coarse_ns());
         original->endpoint_ifindex = work->reply.endpoint_ifindex = endpoint->ifindex;
         work->reply_key.src = key->dst;
         work->reply_key.src_port = key->dst_port;
@@ -344,6 +344,8 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         mac_set_gateway(work->reply.exit_src_mac);
     }
     result = flow_open(skb, packet->is_ipv6);
+    if (result == FNET_PORTS_EXHAUSTED)
+        return answer(skb, packet, FNET_PORTS_EXHAUSTED, 0);
     return result == FLOW_CREATED ? FLOW_CREATED : leave(skb, (__u32)result, TC_ACT_SHOT);
 }
 

@@ -44,12 +44,12 @@ FNET_INLINE int uplink_open_to(struct __sk_buff *skb, struct packet *packet, str
     if (!source_allowed(service, &key->src))
         return drop(skb, SOURCE_DENIED);
     if (packet->ttl <= 1)
-        return drop(skb, TTL_EXCEEDED);
+        return answer(skb, packet, FNET_TTL_EXCEEDED, 0);
     flow_prepare(work, packet);
     flow_to_service(work, service);
     result = exit_lookup(skb, bridge_ifindex, &key->dst, &key->src, packet->is_ipv6, key->protocol, &work->route);
     if (result == EXIT_OK || result == EXIT_UNRESOLVED)
-        exit_remember(&work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
+        exit_remember(skb, &work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
     work->reply.exit = FNET_EXIT_LINK; /* no way back yet: the reply looks again */
     result = flow_open(skb, packet->is_ipv6);
     return result == FLOW_CREATED ? FLOW_CREATED : leave(skb, (__u32)result, TC_ACT_SHOT);

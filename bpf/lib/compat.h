@@ -35,8 +35,12 @@
 
 /* <linux/icmp.h> and <linux/if_arp.h> drag in libc's socket headers, which have no BPF variant. */
 #define ICMP_ECHOREPLY 0
+#define ICMP_DEST_UNREACH 3
+#define ICMP_FRAG_NEEDED 4
+#define ICMP_PKT_FILTERED 13
 #define ICMP_REDIRECT 5
 #define ICMP_ECHO 8
+#define ICMP_TIME_EXCEEDED 11
 #define ARPHRD_ETHER 1
 struct icmp_header { /* RFC 792, RFC 4443: the part that both share */
     __u8 type;

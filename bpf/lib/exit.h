@@ -2,9 +2,8 @@
  * changed route, next-hop MAC or uplink address is followed with no process running. */
 #pragma once
 
+#include "bpf/lib/answer.h"
 #include "bpf/lib/flow.h"
-#include "bpf/lib/leave.h"
-#include "bpf/lib/nat.h"
 
 enum exit_result {
     EXIT_OK,         /* route.ifindex is an uplink, MACs are known */
@@ -72,12 +71,19 @@ FNET_INLINE int is_among_routes(struct __sk_buff *skb, __u32 bridge_ifindex, con
     return way != EXIT_LOCAL && way != EXIT_NO_ROUTE;
 }
 
-FNET_INLINE void exit_remember(struct fnet_flow *flow, const struct bpf_fib_lookup *route, int result, __u64 now)
+FNET_INLINE void exit_remember(struct __sk_buff *skb, struct fnet_flow *flow, const struct bpf_fib_lookup *route,
+                               int result, __u64 now)
 {
+    __u32 mtu = 0;
+
     flow->exit = FNET_EXIT_LINK;
     flow->exit_ifindex = route->ifindex;
-    /* mtu_result shares its place with tot_len and is written on success only. */
-    flow->exit_mtu = result == EXIT_OK ? route->mtu_result : 0;
+    /* mtu_result shares its place with tot_len and is written on success only. Else the device's will do for once. */
+    if (result == EXIT_OK)
+        mtu = route->mtu_result;
+    else
+        bpf_check_mtu(skb, route->ifindex, &mtu, 0, 0);
+    flow->exit_mtu = mtu;
     __builtin_memcpy(flow->exit_dst_mac, route->dmac, ETH_ALEN);
     __builtin_memcpy(flow->exit_src_mac, route->smac, ETH_ALEN);
     /* An unresolved neighbour is asked for again by the next packet. */
@@ -112,18 +118,10 @@ FNET_INLINE int packet_fits(struct __sk_buff *skb, const struct packet *packet, 
     return skb->gso_size && skb->gso_size + (packet->l4_offset - ETH_HLEN) + packet->l4_header <= mtu;
 }
 
-/* Into the container. Before 6.15 redirect_peer keeps the type that this side of the veth saw: a frame to the gateway's
- * MAC is another host's there, and the container's IP would drop it. */
-FNET_INLINE int deliver_to_peer(struct __sk_buff *skb, __u32 ifindex)
-{
-    if (unlikely(skb->pkt_type != PACKET_HOST))
-        bpf_skb_change_type(skb, PACKET_HOST);
-    return (int)bpf_redirect_peer(ifindex, 0);
-}
-
-/* Asks for the way out again. Returns a tc action for this packet, or -2: the flow's own address is gone and the flow
- * with it, treat the packet as a new flow's. The packet is not rewritten yet. */
-#define EXIT_FLOW_GONE (-2)
+/* Asks for the way out again. Returns a tc action for this packet, or one of these. The packet is not rewritten then.
+ */
+#define EXIT_FLOW_GONE (-2) /* the flow's own address is gone and the flow with it: treat it as a new flow's */
+#define EXIT_TOO_BIG (-5)
 __noinline int exit_refresh(struct __sk_buff *skb, struct packet *packet, struct fnet_flow *flow)
 {
     struct fnet_scratch *work = map_single(scratch);
@@ -155,9 +153,9 @@ __noinline int exit_refresh(struct __sk_buff *skb, struct packet *packet, struct
             slot_free(index);
         return EXIT_FLOW_GONE;
     }
-    exit_remember(flow, route, result, bpf_ktime_get_coarse_ns());
+    exit_remember(skb, flow, route, result, bpf_ktime_get_coarse_ns());
     if (!packet_fits(skb, packet, flow->exit_mtu))
-        return drop(skb, TOO_BIG);
+        return EXIT_TOO_BIG;
     if (nat_rewrite(skb, packet, flow))
         return drop(skb, INTERNAL_ERROR);
     leave(skb, FNET_FLOW_FORWARDED, 0);
@@ -172,7 +170,7 @@ FNET_INLINE int flow_forward(struct __sk_buff *skb, struct packet *packet, struc
     __u64 now = bpf_ktime_get_coarse_ns();
 
     if (unlikely(packet->ttl <= 1))
-        return drop(skb, TTL_EXCEEDED);
+        return answer(skb, packet, FNET_TTL_EXCEEDED, 0);
     /* Plain adds and stores: one direction's packets run on one CPU as a rule. Should two race, a count is lost. */
     flow->last_seen_ns = now;
     flow->packets++;
@@ -180,10 +178,13 @@ FNET_INLINE int flow_forward(struct __sk_buff *skb, struct packet *packet, struc
     if (unlikely(flow_needs_track(flow, packet->tcp_flags)))
         flow_track(flow, &packet->key, packet->tcp_flags);
     if (flow->exit == FNET_EXIT_LINK) {
-        if (unlikely(now - flow->exit_checked_ns > cfg.exit_ns))
-            return exit_refresh(skb, packet, flow);
+        if (unlikely(now - flow->exit_checked_ns > cfg.exit_ns)) {
+            int action = exit_refresh(skb, packet, flow);
+            if (action != EXIT_TOO_BIG)
+                return action;
+        }
         if (unlikely(!packet_fits(skb, packet, flow->exit_mtu)))
-            return drop(skb, TOO_BIG);
+            return answer(skb, packet, FNET_TOO_BIG, flow->exit_mtu);
     }
     if (unlikely(nat_rewrite(skb, packet, flow)))
         return drop(skb, INTERNAL_ERROR);

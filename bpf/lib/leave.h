@@ -1,4 +1,4 @@
-/* The one place that counts a verdict and returns the action. */
+/* The one place that counts a verdict and returns the action, and the way into a container. */
 #pragma once
 
 #include "bpf/lib/maps.h"
@@ -14,3 +14,12 @@ FNET_INLINE int leave(struct __sk_buff *skb, __u32 verdict, int action)
 }
 #define to_kernel(skb, verdict) leave(skb, FNET_##verdict, FNET_TO_KERNEL)
 #define drop(skb, verdict) leave(skb, FNET_##verdict, TC_ACT_SHOT)
+
+/* Into the container. Before 6.15 redirect_peer keeps the type that this side of the veth saw: a frame to the gateway's
+ * MAC is another host's there, and the container's IP would drop it. */
+FNET_INLINE int deliver_to_peer(struct __sk_buff *skb, __u32 ifindex)
+{
+    if (unlikely(skb->pkt_type != PACKET_HOST))
+        bpf_skb_change_type(skb, PACKET_HOST);
+    return (int)bpf_redirect_peer(ifindex, 0);
+}

@@ -124,6 +124,15 @@ struct {
     __type(value, struct fnet_purge);
 } purge SEC(".maps");
 
+/* CLOCK_MONOTONIC (coarse) up to which the ICMP errors of our own are paid for, by the device's ifindex modulo. */
+#define FNET_ANSWER_BUCKETS 1024
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, FNET_ANSWER_BUCKETS);
+    __type(key, __u32);
+    __type(value, __u64);
+} answers SEC(".maps");
+
 struct fnet_collector {
     struct bpf_timer timer;
 };
@@ -139,6 +148,7 @@ struct {
 #define FNET_SCRATCH_PACKET 0
 #define FNET_SCRATCH_TASK 1
 #define FNET_SCRATCH_PARTS 2
+#define FNET_CHUNK 512   /* what bpf_csum_diff() takes at once */
 struct fnet_icmp_quote { /* the start of the packet that an ICMP error is about */
     union {
         struct iphdr v4;
@@ -157,6 +167,8 @@ struct fnet_scratch {
     struct fnet_icmp_quote quote; /* of icmp_error_forward() */
     struct fnet_addr quote_src;   /* of the translated error; beside each other as in an IPv6 header */
     struct fnet_addr quote_dst;
+    __u8 macs[2 * ETH_ALEN];    /* of a frame that is turned round */
+    __u8 chunk[FNET_CHUNK + 8]; /* of a packet, with room to fill its last word up */
 };
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

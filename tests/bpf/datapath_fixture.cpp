@@ -125,6 +125,19 @@ fnet_flow_key partner_key(const fnet_flow_key& key, const fnet_flow& flow) {
     return ::testing::AssertionSuccess();
 }
 
+Packet error_about(const Bytes& dropped, fnet_verdict verdict, const Eth& eth, const IpAddress& from, std::uint32_t mtu) {
+    const bool v4 = from.family() == Family::kIpv4;
+    const std::size_t length = v4 ? std::size_t{dropped[16]} << 8U | dropped[17] : 40 + (std::size_t{dropped[18]} << 8U | dropped[19]);
+    const std::size_t quoted = std::min<std::size_t>(length, v4 ? 576 - 28 : 1280 - 48);
+    const IpAddress to = v4 ? IpAddress::from_wire(Family::kIpv4, &dropped[26]) : IpAddress::from_wire(Family::kIpv6, &dropped[22]);
+    Icmp icmp{.type = std::uint8_t(v4 ? 3 : 1), .code = std::uint8_t(v4 ? 13 : 1), .rest = mtu};
+    if (verdict == FNET_TTL_EXCEEDED) icmp = {.type = std::uint8_t(v4 ? 11 : 3), .code = 0};
+    if (verdict == FNET_TOO_BIG) icmp = {.type = std::uint8_t(v4 ? 3 : 2), .code = std::uint8_t(v4 ? 4 : 0), .rest = mtu};
+    const Payload quote{Bytes(dropped.begin() + 14, dropped.begin() + 14 + static_cast<std::ptrdiff_t>(quoted))};
+    if (v4) return eth / Packet{Ipv4{.src = from, .dst = to, .tos = 0xc0, .id = 0}} / icmp / quote;
+    return eth / Packet{Ipv6{.src = from, .dst = to, .flow_label = 0}} / icmp / quote;
+}
+
 DatapathTest::DatapathTest(Options options) : options_{options} {}
 
 DatapathTest::~DatapathTest() {

@@ -156,6 +156,9 @@ fnet_flow_key partner_key(const fnet_flow_key& key, const fnet_flow& flow);
 ::testing::AssertionResult left_alone(const Outcome& outcome, int action, fnet_verdict verdict);
 ::testing::AssertionResult redirected(const Outcome& outcome, fnet_verdict verdict, const Packet& expected);
 
+/// The ICMP error of our own for a packet that was dropped as @p verdict, with as much of it as is quoted.
+Packet error_about(const Bytes& dropped, fnet_verdict verdict, const Eth& eth, const IpAddress& from, std::uint32_t mtu = 0);
+
 MATCHER_P(GoesToTheKernel, verdict, "goes to the kernel unchanged, counted as " + name_of(verdict)) {
     const auto result = left_alone(arg, kToKernel, verdict);
     *result_listener << result.message();
@@ -175,6 +178,17 @@ MATCHER_P(Redirects, expected, "is redirected as " + describe(Packet{expected}.b
 /// An ICMP error, with the packet that it quotes.
 MATCHER_P(RedirectsError, expected, "is redirected as " + describe(Packet{expected}.bytes())) {
     const auto result = redirected(arg, FNET_ICMP_FORWARDED, expected);
+    *result_listener << result.message();
+    return static_cast<bool>(result);
+}
+/// Dropped, and its sender is told by an error from @p from.
+MATCHER_P3(IsAnswered, verdict, eth, from, "is answered for " + name_of(verdict)) {
+    const auto result = redirected(arg, verdict, error_about(arg.in, verdict, eth, from));
+    *result_listener << result.message();
+    return static_cast<bool>(result);
+}
+MATCHER_P3(IsAnsweredTooBig, mtu, eth, from, "is told the MTU of " + std::to_string(mtu)) {
+    const auto result = redirected(arg, FNET_TOO_BIG, error_about(arg.in, FNET_TOO_BIG, eth, from, mtu));
     *result_listener << result.message();
     return static_cast<bool>(result);
 }

@@ -116,27 +116,28 @@ TEST_P(Masquerade, NeverTakesAPortThatAHostSocketHas) {
     EXPECT_EQ(port_for(20003), 20003) << "another protocol";
 }
 
-TEST_P(Masquerade, DropsWhatWouldExpire) {
-    EXPECT_THAT(at_container(from_container / ip(v().container(), v().client(), 1) / v().l4(50000, 443)), IsDropped(FNET_TTL_EXCEEDED));
+TEST_P(Masquerade, AnswersWhatWouldExpire) {
+    EXPECT_THAT(at_container(from_container / ip(v().container(), v().client(), 1) / v().l4(50000, 443)),
+                IsAnswered(FNET_TTL_EXCEEDED, into_container, v().gateway()));
     EXPECT_TRUE(flows().empty());
     at_container(from_container / ip(v().container(), v().client()) / v().l4(20000, 443));
     EXPECT_THAT(at_container(from_container / ip(v().container(), v().client(), 1) / v().l4(20000, 443, kAck)),
-                IsDropped(FNET_TTL_EXCEEDED));
+                IsAnswered(FNET_TTL_EXCEEDED, into_container, v().gateway()));
 }
 
-TEST_P(Masquerade, DropsWhatIsTooBigForTheWayOut) {
+TEST_P(Masquerade, AnswersWhatIsTooBigForTheWayOut) {
     const std::size_t headers = (v().v4() ? 20U : 40U) + (v().protocol == Protocol::kTcp ? 20U : 8U);
     const auto sized = [&](std::size_t packet, std::uint8_t flags) {
         return from_container / ip(v().container(), v().client()) / v().l4(20000, 443, flags) / payload(packet - headers);
     };
     EXPECT_TRUE(at_container(sized(1500, kSyn)).counted_only(FNET_FLOW_FORWARDED));
-    EXPECT_THAT(at_container(sized(1501, kAck)), IsDropped(FNET_TOO_BIG));
+    EXPECT_THAT(at_container(sized(1501, kAck)), IsAnsweredTooBig(1500U, into_container, v().gateway()));
     EXPECT_TRUE(at_container(sized(1500, kAck)).counted_only(FNET_FLOW_FORWARDED));
 }
 
-TEST_P(Masquerade, FirstPacketThatIsTooBigIsDroppedToo) {
+TEST_P(Masquerade, FirstPacketThatIsTooBigIsAnsweredToo) {
     EXPECT_THAT(at_container(from_container / ip(v().container(), v().client()) / v().l4(20000, 443) / payload(1500)),
-                IsDropped(FNET_TOO_BIG));
+                IsAnsweredTooBig(1500U, into_container, v().gateway()));
 }
 
 TEST_P(Masquerade, NextHopThatIsNotKnownYetIsLeftToTheKernelToResolve) {
@@ -218,13 +219,14 @@ protected:
     EightPorts() : Outward({.masquerade_first = 20000, .masquerade_last = 20007}) {}
 };
 
-TEST_F(EightPorts, AreAllUsedAndThenThePacketIsDropped) {
+TEST_F(EightPorts, AreAllUsedAndThenThePacketIsRefused) {
     std::set<std::uint16_t> ports;
     for (std::uint16_t source = 40000; source < 40008; ++source) ports.insert(masqueraded_port(Protocol::kUdp, source));
     EXPECT_EQ(ports.size(), 8U) << "a random start and at most 32 tries find each of eight";
     EXPECT_EQ(*ports.begin(), 20000);
     EXPECT_EQ(*ports.rbegin(), 20007);
-    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / udp(40008, 443)), IsDropped(FNET_PORTS_EXHAUSTED));
+    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / udp(40008, 443)),
+                IsAnswered(FNET_PORTS_EXHAUSTED, into_container, gateway));
     EXPECT_TRUE(slots_are_accounted_for()) << "the slot of the refused flow is free again";
     masqueraded_port(Protocol::kUdp, 40008, 444);  // another destination port
     masqueraded_port(Protocol::kTcp, 40008);
@@ -234,14 +236,16 @@ TEST_F(EightPorts, AreAllUsedAndThenThePacketIsDropped) {
 TEST_F(EightPorts, PortOfAClosedFlowIsTakenOverWhenNoneIsFree) {
     std::set<std::uint16_t> ports;
     for (std::uint16_t source = 40000; source < 40008; ++source) ports.insert(masqueraded_port(Protocol::kTcp, source));
-    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / tcp(40008, 443)), IsDropped(FNET_PORTS_EXHAUSTED));
+    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / tcp(40008, 443)),
+                IsAnswered(FNET_PORTS_EXHAUSTED, into_container, gateway));
     at_container(from_container / ip(container_ip, client) / tcp(40003, 443, kRst));
     EXPECT_EQ(count_of(FNET_CLASS_CLOSED), 1);
     EXPECT_TRUE(ports.contains(masqueraded_port(Protocol::kTcp, 40008)));
     EXPECT_EQ(count_of(FNET_CLASS_CLOSED), 0) << "it went, both entries and the slot";
     EXPECT_EQ(flows().size(), 16U);
     EXPECT_TRUE(slots_are_accounted_for());
-    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / tcp(40009, 443)), IsDropped(FNET_PORTS_EXHAUSTED))
+    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / tcp(40009, 443)),
+                IsAnswered(FNET_PORTS_EXHAUSTED, into_container, gateway))
         << "flows that are open keep theirs";
 }
 
@@ -251,7 +255,8 @@ TEST_F(EightPorts, PublishedAndHostsOwnAreLeftOut) {
     std::set<std::uint16_t> ports;
     for (std::uint16_t source = 40000; source < 40006; ++source) ports.insert(masqueraded_port(Protocol::kUdp, source));
     EXPECT_EQ(ports, (std::set<std::uint16_t>{20000, 20001, 20002, 20004, 20006, 20007}));
-    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / udp(40008, 443)), IsDropped(FNET_PORTS_EXHAUSTED));
+    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / udp(40008, 443)),
+                IsAnswered(FNET_PORTS_EXHAUSTED, into_container, gateway));
 }
 
 TEST_F(Outward, DualStackSocketOfTheHostKeepsItsIpv4Port) {
@@ -309,7 +314,7 @@ TEST_F(Outward, CachedExitExpiresByItself) {
 TEST_F(Outward, LockedMtuOfTheRouteCounts) {
     lab().ip("route replace default via 192.0.2.1 dev up0 mtu lock 1300\n");
     EXPECT_THAT(at_container(from_container / ip(container_ip, client) / udp(20000, 443) / payload(1300 - 28 + 1)),
-                IsDropped(FNET_TOO_BIG));
+                IsAnsweredTooBig(1300U, into_container, gateway));
     EXPECT_TRUE(
         at_container(from_container / ip(container_ip, client) / udp(20000, 443) / payload(1300 - 28)).counted_only(FNET_FLOW_FORWARDED));
 }

@@ -152,9 +152,10 @@ TEST_P(Hairpin, WorksFromAnotherNetworkAndOnEveryAddressOfTheHost) {
                 80)));
 }
 
-TEST_P(Hairpin, RefusesWhatWouldExpire) {
+TEST_P(Hairpin, AnswersWhatWouldExpire) {
     publish({.protocol = v().protocol, .address = v().host()}, neighbour());
-    EXPECT_THAT(at_container(from_container / ip(v().container(), v().host(), 1) / v().l4(20000, 8080)), IsDropped(FNET_TTL_EXCEEDED));
+    EXPECT_THAT(at_container(from_container / ip(v().container(), v().host(), 1) / v().l4(20000, 8080)),
+                IsAnswered(FNET_TTL_EXCEEDED, into_container, v().gateway()));
 }
 
 }  // namespace

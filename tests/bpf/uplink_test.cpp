@@ -90,11 +90,13 @@ TEST_P(PublishedPort, OfARangeKeepsItsOffset) {
 
 TEST_P(PublishedPort, OpensNoFlowForAPacketThatWouldExpire) {
     publish_8080(v().host());
-    EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host(), 1) / v().l4(40000, 8080)), IsDropped(FNET_TTL_EXCEEDED));
+    EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host(), 1) / v().l4(40000, 8080)),
+                IsAnswered(FNET_TTL_EXCEEDED, from_outside, v().host()));
     EXPECT_TRUE(flows().empty());
     EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host(), 2) / v().l4(40000, 8080)),
                 Redirects(into_container / ip(v().client(), v().container(), 1) / v().l4(40000, 80)));
-    EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host(), 1) / v().l4(40000, 8080)), IsDropped(FNET_TTL_EXCEEDED));
+    EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host(), 1) / v().l4(40000, 8080)),
+                IsAnswered(FNET_TTL_EXCEEDED, from_outside, v().host()));
 }
 
 TEST_P(PublishedPort, OfAContainerThatIsGoneIsDropped) {
