@@ -275,8 +275,7 @@ std::uint64_t count_keys(int fd, __u32 key_size) {
     return count;
 }
 
-constexpr std::uint32_t kPortRegions = 3;
-static_assert(FNET_FILTER_TCP < kPortRegions && FNET_FILTER_UDP < kPortRegions && FNET_FILTER_SCTP < kPortRegions);
+constexpr std::uint32_t kPortRegions = FNET_FILTER_SUBNET4;  // those before it
 
 /// A word of `filters`, and what of it stands for some ports.
 struct FilterWord {
@@ -284,10 +283,18 @@ struct FilterWord {
     std::uint64_t mask;
 };
 
-std::vector<FilterWord> filter_words(Protocol protocol, PortRange ports) {
-    const std::uint32_t region = protocol == Protocol::kTcp   ? FNET_FILTER_TCP
-                                 : protocol == Protocol::kUdp ? FNET_FILTER_UDP
-                                                              : FNET_FILTER_SCTP;
+std::uint32_t filter_region(Family family, Protocol protocol) {
+    const bool v4 = family == Family::kIpv4;
+    switch (protocol) {
+        case Protocol::kUdp: return v4 ? FNET_FILTER_UDP4 : FNET_FILTER_UDP6;
+        case Protocol::kSctp: return v4 ? FNET_FILTER_SCTP4 : FNET_FILTER_SCTP6;
+        default: return v4 ? FNET_FILTER_TCP4 : FNET_FILTER_TCP6;
+    }
+}
+
+std::vector<FilterWord> filter_words(const FilteredPorts& filtered) {
+    const std::uint32_t region = filter_region(filtered.family, filtered.protocol);
+    const PortRange& ports = filtered.ports;
     std::vector<FilterWord> words;
     for (std::uint32_t word = ports.first.value() / 64U; word <= ports.last.value() / 64U; ++word) {
         const std::uint32_t low = std::max<std::uint32_t>(ports.first.value(), word * 64U) % 64U;
@@ -508,18 +515,18 @@ Result<std::uint64_t> Datapath::purge_service_flows(std::uint32_t service_id) co
     return removed;
 }
 
-Status Datapath::set_port_filter(Protocol protocol, PortRange ports, bool on) const {
-    for (const FilterWord& word : filter_words(protocol, ports)) {
+Status Datapath::set_port_filter(const FilteredPorts& ports, bool on) const {
+    for (const FilterWord& word : filter_words(ports)) {
         const std::uint64_t before = TRY(filters_.get(word.index)).value_or(0);
         CHECK_OK(filters_.put(word.index, on ? before | word.mask : before & ~word.mask));
     }
     return ok();
 }
 
-Status Datapath::reset_port_filters(const std::vector<std::pair<Protocol, PortRange>>& published) const {
+Status Datapath::reset_port_filters(const std::vector<FilteredPorts>& published) const {
     std::vector<std::uint64_t> wanted(kPortRegions * FNET_FILTER_WORDS);
-    for (const auto& [protocol, ports] : published)
-        for (const FilterWord& word : filter_words(protocol, ports)) wanted[word.index] |= word.mask;
+    for (const FilteredPorts& ports : published)
+        for (const FilterWord& word : filter_words(ports)) wanted[word.index] |= word.mask;
     std::vector<std::uint32_t> wrong;
     CHECK_OK(filters_.for_each([&](const std::uint32_t index, const std::uint64_t word) {
         if (index < wanted.size() && word != wanted[index]) wrong.push_back(index);

@@ -46,6 +46,13 @@ struct MapUsage {
     std::uint64_t memory_bytes = 0;  ///< as the kernel accounts it (fdinfo memlock)
 };
 
+/// Ports that are published on addresses of a family.
+struct FilteredPorts {
+    Family family;
+    Protocol protocol;
+    PortRange ports;
+};
+
 class Datapath {
 public:
     /// Layout: <pin_dir>/{maps,progs,links}/... ; @p pin_dir must be on a bpffs and may not exist yet.
@@ -84,9 +91,9 @@ public:
 
     /// Sets or clears published ports in the uplink's pre-filter. The caller (who knows all services) clears only
     /// ports that no other service has.
-    Status set_port_filter(Protocol protocol, PortRange ports, bool on) const;
+    Status set_port_filter(const FilteredPorts& ports, bool on) const;
     /// Exactly these, whatever was set before.
-    Status reset_port_filters(const std::vector<std::pair<Protocol, PortRange>>& published) const;
+    Status reset_port_filters(const std::vector<FilteredPorts>& published) const;
     Status set_subnet_filter(const IpPrefix& subnet, bool on) const;
 
     Result<std::vector<MapUsage>> map_usage() const;

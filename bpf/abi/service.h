@@ -57,11 +57,14 @@ struct fnet_service_stats {
 /* `filters`: bitmaps that let an uplink packet that cannot be ours pass with one array access.
  * Each region is 65536 bits in 1024 words; bit n of a region is bit (n % 64) of word n / 64. */
 enum fnet_filter {
-    FNET_FILTER_TCP = 0, /* published host ports, any address */
-    FNET_FILTER_UDP = 1,
-    FNET_FILTER_SCTP = 2,
-    FNET_FILTER_SUBNET4 = 3, /* first 16 bits of a container subnet */
-    FNET_FILTER_SUBNET6 = 4,
-    FNET_FILTER_COUNT = 5,
+    FNET_FILTER_TCP4 = 0, /* ports published on any IPv4 address */
+    FNET_FILTER_UDP4 = 1,
+    FNET_FILTER_SCTP4 = 2,
+    FNET_FILTER_TCP6 = 3, /* the same for IPv6 */
+    FNET_FILTER_UDP6 = 4,
+    FNET_FILTER_SCTP6 = 5,
+    FNET_FILTER_SUBNET4 = 6, /* first 16 bits of a container subnet */
+    FNET_FILTER_SUBNET6 = 7,
+    FNET_FILTER_COUNT = 8,
 };
 #define FNET_FILTER_WORDS 1024

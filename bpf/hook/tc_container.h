@@ -267,7 +267,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
                                                             &key->dst, packet->is_ipv6, key->protocol, route);
 
     if (where == EXIT_LOCAL) {
-        if (packet->kind != PACKET_TUPLE || !port_is_published(key->protocol, key->dst_port))
+        if (packet->kind != PACKET_TUPLE || !port_is_published(packet->is_ipv6, key->protocol, key->dst_port))
             return container_to_kernel(skb, endpoint, FNET_TO_HOST);
         service = service_find(&key->dst, key->protocol, key->dst_port, 0);
         if (!service) {

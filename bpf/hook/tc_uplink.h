@@ -68,7 +68,7 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     if (!work || !packet)
         return drop(skb, INTERNAL_ERROR);
     key = &packet->key;
-    if (!port_is_published(key->protocol, key->dst_port))
+    if (!port_is_published(packet->is_ipv6, key->protocol, key->dst_port))
         return to_kernel(skb, HOST_TRAFFIC);
     /* Only a SYN opens a TCP flow. Anything else belongs to a connection of the host's own that was there before the
      * port was published, or to nothing: the kernel knows, and answers with RST. */
@@ -145,11 +145,11 @@ FNET_INLINE int first_bits_are_ours(__be32 word, int is_ipv6)
 }
 
 /* Neither a reply to a masquerade port nor a published port. */
-FNET_INLINE int port_is_hosts(__u8 protocol, __be16 port)
+FNET_INLINE int port_is_hosts(int is_ipv6, __u8 protocol, __be16 port)
 {
     __u16 span = cfg.masquerade_last - cfg.masquerade_first;
 
-    return (__u16)(bpf_ntohs(port) - cfg.masquerade_first) > span && !port_is_published(protocol, port);
+    return (__u16)(bpf_ntohs(port) - cfg.masquerade_first) > span && !port_is_published(is_ipv6, protocol, port);
 }
 
 /* Nearly all of the host's own traffic is told apart here, by a few bytes and two array accesses: it pays for every
@@ -168,7 +168,7 @@ FNET_INLINE int is_plain_host_traffic(struct __sk_buff *skb)
         dst = ip->daddr.s6_addr32[0];
         ports = (void *)(ip + 1);
         return (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) && !first_bits_are_ours(dst, 1) &&
-               port_is_hosts(protocol, ports[1]);
+               port_is_hosts(1, protocol, ports[1]);
     }
     if (data + ETH_HLEN + sizeof(struct iphdr) + 4 <= data_end && eth->h_proto == bpf_htons(ETH_P_IP)) {
         struct iphdr *ip = data + ETH_HLEN;
@@ -177,7 +177,7 @@ FNET_INLINE int is_plain_host_traffic(struct __sk_buff *skb)
         ports = (void *)(ip + 1);
         return ip->ihl == 5 && !(ip->frag_off & bpf_htons(0x3fff)) &&
                (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) && !first_bits_are_ours(dst, 0) &&
-               port_is_hosts(protocol, ports[1]);
+               port_is_hosts(0, protocol, ports[1]);
     }
     return 0;
 }

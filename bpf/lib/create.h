@@ -26,23 +26,23 @@ FNET_INLINE struct fnet_service *service_find(const struct fnet_addr *dst, __u8 
     return bpf_map_lookup_elem(&services, &key);
 }
 
-FNET_INLINE int filter_region(__u8 protocol)
+FNET_INLINE int filter_region(int is_ipv6, __u8 protocol)
 {
     switch (protocol) {
     case IPPROTO_TCP:
-        return FNET_FILTER_TCP;
+        return is_ipv6 ? FNET_FILTER_TCP6 : FNET_FILTER_TCP4;
     case IPPROTO_UDP:
-        return FNET_FILTER_UDP;
+        return is_ipv6 ? FNET_FILTER_UDP6 : FNET_FILTER_UDP4;
     case IPPROTO_SCTP:
-        return FNET_FILTER_SCTP;
+        return is_ipv6 ? FNET_FILTER_SCTP6 : FNET_FILTER_SCTP4;
     default:
         return -1;
     }
 }
 
-FNET_INLINE int port_is_published(__u8 protocol, __be16 port)
+FNET_INLINE int port_is_published(int is_ipv6, __u8 protocol, __be16 port)
 {
-    int region = filter_region(protocol);
+    int region = filter_region(is_ipv6, protocol);
     return region >= 0 && filter_has((__u32)region, bpf_ntohs(port));
 }
 
@@ -95,7 +95,7 @@ struct port_walk { /* small: it lies on the deepest chain of calls */
  * the host has: so no flow of a container can shadow the host's. */
 FNET_INLINE int masquerade_port_free(struct port_walk *walk, const struct fnet_flow_key *reply, __be16 port)
 {
-    if (port_is_published(reply->protocol, port))
+    if (port_is_published(walk->is_ipv6, reply->protocol, port))
         return 0;
     return !host_socket_exists(walk->skb, walk->is_ipv6, reply->protocol, &reply->src, reply->src_port, &reply->dst,
                                port);

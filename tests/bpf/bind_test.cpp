@@ -113,6 +113,24 @@ TEST_F(HeldPort, OfIpv6IsRefusedToIpv6) {
     EXPECT_EQ(bind_error({.address = host_ip}), 0);
 }
 
+TEST_F(HeldPort, OfIpv6LeavesIpv4Alone) {
+    for (const IpAddress& published : {any6, host6}) {
+        publish({.address = published});
+        EXPECT_EQ(bind_error({.address = any4}), 0) << published.to_string();
+        EXPECT_EQ(bind_error({.address = any4, .as_ipv6 = true}), 0) << "::ffff:0.0.0.0";
+        EXPECT_EQ(bind_error({.address = any6}), EADDRINUSE);
+    }
+}
+
+TEST_F(HeldPort, OfIpv4LeavesSocketsThatAreForIpv6OnlyAlone) {
+    publish({.address = any4});
+    publish({.protocol = Protocol::kUdp, .address = host_ip});
+    for (const int type : {SOCK_STREAM, SOCK_DGRAM}) {
+        EXPECT_EQ(bind_error({.type = type, .address = any6, .v6_only = true}), 0);
+        EXPECT_EQ(bind_error({.type = type, .address = any6}), EADDRINUSE);
+    }
+}
+
 TEST_F(HeldPort, RangeIsHeldAsAWhole) {
     publish({.address = any4, .port = 8192, .ports = 64});
     EXPECT_EQ(bind_error({.address = host_ip, .port = 8191}), 0);
@@ -131,7 +149,7 @@ TEST_F(HeldPort, IsFreeInsideAContainer) {
 TEST_F(HeldPort, IsFreeAgainWhenItIsNotPublishedAnyMore) {
     publish({.address = host_ip});
     ASSERT_EQ(bind_error({.address = host_ip}), EADDRINUSE);
-    set_filter(FNET_FILTER_TCP, 8080, false);
+    set_filter(FNET_FILTER_TCP4, 8080, false);
     EXPECT_EQ(bind_error({.address = host_ip}), 0);
 }
 

@@ -87,6 +87,11 @@ fnet_addr to_abi(const IpAddress& address) {
     return abi;
 }
 
+fnet_filter port_filter(Protocol protocol, Family family) {
+    if (family == Family::kIpv4) return protocol == Protocol::kTcp ? FNET_FILTER_TCP4 : FNET_FILTER_UDP4;
+    return protocol == Protocol::kTcp ? FNET_FILTER_TCP6 : FNET_FILTER_UDP6;
+}
+
 fnet_flow_key key_of(Protocol protocol, const IpAddress& src, std::uint16_t src_port, const IpAddress& dst, std::uint16_t dst_port,
                      std::uint32_t ifindex) {
     fnet_flow_key key{};
@@ -340,7 +345,7 @@ void DatapathTest::publish(const Publication& publication, const Container& targ
     copy_mac(target.mac, value.container_mac);
     store(map_fd("services"), key, value);
     store(map_fd("service_stats"), publication.id, fnet_service_stats{});
-    const fnet_filter region = publication.protocol == Protocol::kTcp ? FNET_FILTER_TCP : FNET_FILTER_UDP;
+    const fnet_filter region = port_filter(publication.protocol, publication.address.family());
     for (unsigned i = 0; i < publication.ports; ++i) set_filter(region, static_cast<std::uint16_t>(publication.port + i));
 }
 

@@ -147,6 +147,8 @@ private:
 };
 
 fnet_addr to_abi(const IpAddress& address);
+/// Of published ports.
+fnet_filter port_filter(Protocol protocol, Family family);
 /// @p ifindex 0: on the node's side. For ICMP echo give the identifier as the requester's port.
 fnet_flow_key key_of(Protocol protocol, const IpAddress& src, std::uint16_t src_port, const IpAddress& dst, std::uint16_t dst_port,
                      std::uint32_t ifindex = 0);

@@ -20,7 +20,7 @@ protected:
     /// As user space does it for a routed network: an entry of the container's own address, no filter bit.
     void publish_directly(const IpAddress& own, std::uint16_t port, const Container& target) {
         publish({.id = 7, .protocol = v().protocol, .address = own, .port = port, .container_port = port}, target);
-        set_filter(v().protocol == Protocol::kTcp ? FNET_FILTER_TCP : FNET_FILTER_UDP, port, false);
+        set_filter(port_filter(v().protocol, v().family), port, false);
     }
 };
 INSTANTIATE_TEST_SUITE_P(Each, Routed, all_variants, variant_name);

@@ -143,6 +143,7 @@ TEST_F(Wire, FrameForAnotherMacIsNotTranslated) {
 
 TEST_F(Wire, RuntsOfEveryLengthAreDropped) {
     publish({.address = host_ip});
+    publish({.address = host6});  // else they were the host's own
     const Bytes outer = (from_outside / ip(client, host_ip) / tcp(40000, 8080)).bytes();
     const Bytes outer6 = (from_outside / ip(client6, host6) / tcp(40000, 8080)).bytes();
     const Bytes inner = (from_container / ip(container_ip, client) / tcp(20000, 443)).bytes();

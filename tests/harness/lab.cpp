@@ -143,12 +143,11 @@ Argv Lab::attach_args(const std::string& label, const Argv& extra) const {
 json Lab::attach(const std::string& label, const Argv& extra) {
     container(label);
     nlohmann::json row = json(attach_args(label, extra));
-    if (row.is_object() && row.contains("ipv4") && row["ipv4"].is_string()) {
-        addresses_[label] = without_prefix_length(row["ipv4"].get<std::string>());
-    } else {
-        ADD_FAILURE() << "attach of " << label << " printed no ipv4: " << row.dump();
-        addresses_[label] = "0.0.0.0";
-    }
+    addresses_[label] = "0.0.0.0";
+    for (const char* const family : {"ipv6", "ipv4"})
+        if (row.is_object() && row.contains(family) && row[family].is_string())
+            addresses_[label] = without_prefix_length(row[family].get<std::string>());
+    if (addresses_[label] == "0.0.0.0") ADD_FAILURE() << "attach of " << label << " printed no address: " << row.dump();
     return row;
 }
 

@@ -77,7 +77,7 @@ public:
     /// `attach --mode bridge --netns <label> --name <label> EXTRA --json`; the container is made if it is not there.
     nlohmann::json attach(const std::string& label, const Argv& extra = {});
     Argv attach_args(const std::string& label, const Argv& extra = {}) const;
-    /// The container's IPv4 address without the prefix length, as attach printed it.
+    /// The container's address without the prefix length, as attach printed it: IPv4, or IPv6 where there is no other.
     std::string ip(const std::string& label) const { return addresses_.at(label); }
 
     std::uint64_t verdict(const std::string& name) const;     ///< packets counted under it, 0 when absent

@@ -102,7 +102,7 @@ Status put_service(const Datapath& datapath, const PublishedPort& port, const Se
     // Before the entry that asks for them: at no moment can somebody call who may not.
     for (const auto& [key, rule] : source_entries(port)) CHECK_OK(datapath.sources().put(key, rule));
     crash_point();
-    CHECK_OK(datapath.set_port_filter(port.protocol, port.host_ports, true));
+    CHECK_OK(datapath.set_port_filter({port.family(), port.protocol, port.host_ports}, true));
     for (const auto& [key, value] : rows) CHECK_OK(datapath.services().put(key, value));
     return ok();
 }
@@ -276,18 +276,33 @@ Result<ServiceRows> rows_on_record(Store& store, const Endpoint& endpoint, const
     return network ? service_rows(ports, endpoint, *network) : ServiceRows{};
 }
 
-/// Of the host ports of @p ports with @p protocol, those that another record has with it.
-Result<ReservedPorts> shared_with_others(Store& store, const std::vector<PublishedPort>& ports, Protocol protocol) {
+/// Of the host ports of @p ports, those that another record has with this family and protocol.
+Result<ReservedPorts> shared_with_others(Store& store, const std::vector<PublishedPort>& ports, Family family, Protocol protocol) {
     ReservedPorts shared;
     for (const PublishedPort& port : ports) {
-        for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-            for (const PublishedPort& other : TRY(store.ports_overlapping(IpAddress::any(family), protocol, port.host_ports))) {
-                const bool goes = std::any_of(ports.begin(), ports.end(), [&](const PublishedPort& gone) { return gone.id == other.id; });
-                if (!goes) shared.add(other.host_ports);
-            }
+        for (const PublishedPort& other : TRY(store.ports_overlapping(IpAddress::any(family), protocol, port.host_ports))) {
+            const bool goes = std::any_of(ports.begin(), ports.end(), [&](const PublishedPort& gone) { return gone.id == other.id; });
+            if (!goes) shared.add(other.host_ports);
         }
     }
     return shared;
+}
+
+/// Clears the filter of @p ports where no other record needs it. Returns the ports that no record has at all any more.
+Result<ReservedPorts> clear_filters(Node& node, const std::vector<PublishedPort>& ports) {
+    ReservedPorts free = set_of(ports);
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+        for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
+            const ReservedPorts shared = TRY(shared_with_others(node.store(), ports, family, protocol));
+            free = free.without(shared);
+            ReservedPorts unused;
+            for (const PublishedPort& port : ports)
+                if (port.family() == family && port.protocol == protocol) unused.add(port.host_ports);
+            const ReservedPorts cleared = unused.without(shared);
+            for (const PortRange& range : cleared.ranges()) CHECK_OK(node.datapath().set_port_filter({family, protocol, range}, false));
+        }
+    }
+    return free;
 }
 
 }  // namespace
@@ -417,16 +432,7 @@ Status withdraw_ports(Node& node, const Endpoint& endpoint, const std::vector<Pu
         TRY(datapath.service_stats().erase(port.id));
         for (const auto& [key, rule] : source_entries(port)) TRY(datapath.sources().erase(key));
     }
-    ReservedPorts free = set_of(ports);
-    for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
-        const ReservedPorts shared = TRY(shared_with_others(node.store(), ports, protocol));
-        free = free.without(shared);
-        ReservedPorts unused;
-        for (const PublishedPort& port : ports)
-            if (port.protocol == protocol) unused.add(port.host_ports);
-        const ReservedPorts cleared = unused.without(shared);
-        for (const PortRange& range : cleared.ranges()) CHECK_OK(datapath.set_port_filter(protocol, range, false));
-    }
+    const ReservedPorts free = TRY(clear_filters(node, ports));
     crash_point();
     return release_ports(node.store(), free);
 }

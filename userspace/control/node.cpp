@@ -321,7 +321,8 @@ Result<bool> Node::cheap_checks_pass() {
         if (network.driver != NetworkDriver::kBridge) continue;
         const auto link = netlink_.link(network.bridge);
         if (!link || !link->up) return false;
-        if (network.subnet(Family::kIpv4) && read_sysctl("ipv4/conf/" + network.bridge + "/forwarding").value_or("0") != "1") return false;
+        for (const auto& [family, directory] : {std::pair{Family::kIpv4, "ipv4/conf/"}, {Family::kIpv6, "ipv6/conf/"}})
+            if (network.subnet(family) && read_sysctl(directory + network.bridge + "/forwarding").value_or("0") != "1") return false;
         const auto device = TRY(datapath_->devices().get(link->index));
         if (!device || device->kind != FNET_DEVICE_BRIDGE) return false;
         CHECK_OK(datapath_->attach_bridge(static_cast<int>(link->index)));
@@ -354,10 +355,10 @@ Status Node::repair() {
     datapath_->drop_dead_links();
     CHECK_OK(apply_plan(*this, diff(desired, TRY(read_actual(netlink_, *datapath_)))));
     ReservedPorts reserved;
-    std::vector<std::pair<Protocol, PortRange>> published;
+    std::vector<FilteredPorts> published;
     for (const PublishedPort& port : desired.ports) {
         reserved.add(port.host_ports);
-        published.emplace_back(port.protocol, port.host_ports);
+        published.push_back({port.family(), port.protocol, port.host_ports});
     }
     CHECK_OK(datapath_->reset_port_filters(published));
     return sync_reserved_ports(store_, reserved);
