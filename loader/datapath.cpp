@@ -55,6 +55,7 @@ fnet_config to_abi(const DatapathConfig& config, const Features& features) {
     abi.masquerade_first = config.masquerade.first.value();
     abi.masquerade_last = config.masquerade.last.value();
     std::copy(config.gateway_mac.bytes().begin(), config.gateway_mac.bytes().end(), abi.gateway_mac);
+    abi.endpoint_mapping = config.endpoint_mapping ? 1 : 0;
     abi.csum_ipv6 = features.csum_ipv6 ? 1 : 0;
     return abi;
 }

@@ -29,6 +29,7 @@ struct DatapathConfig {
     MacAddress gateway_mac;
     std::uint64_t netns_cookie = 0;
     FlowTimeouts timeouts;
+    bool endpoint_mapping = true;  ///< RFC 4787 REQ-1
 };
 
 enum class Hook { kUplinkIngress, kContainerIngress, kBridgeIngress, kBridgeEgress, kBind4, kBind6 };

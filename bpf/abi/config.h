@@ -20,7 +20,7 @@ struct fnet_config {
     __u16 masquerade_last;
     __u8 gateway_mac[FNET_MAC_LEN]; /* of every fastnet bridge on this node; 4-byte aligned */
     __u8 csum_ipv6;                 /* kernel knows BPF_F_IPV6 of bpf_l4_csum_replace */
-    __u8 reserved[1];
+    __u8 endpoint_mapping;          /* UDP and ICMP echo: endpoint-independent mapping (RFC 4787 REQ-1) */
 };
 FNET_ASSERT(sizeof(struct fnet_config) == 96, "no hidden padding");
 FNET_ASSERT(__builtin_offsetof(struct fnet_config, gateway_mac) % 4 == 0, "read as a word and a half");

@@ -35,6 +35,7 @@ enum fnet_flow_state {
 #define FNET_FLOW_RESET (1U << 2)      /* closed by RST: may come back to life */
 #define FNET_FLOW_ALIVE (1U << 3)      /* this direction sent a segment after the RST */
 #define FNET_FLOW_MASQUERADE (1U << 4) /* the source was chosen by us: follows the uplink's address */
+#define FNET_FLOW_MAPPED (1U << 5)     /* original only: counted in an entry of `mappings` */
 
 struct fnet_flow {
     /* Rewrite: what the packet's tuple becomes. Wire order. */
@@ -67,6 +68,26 @@ struct fnet_flow {
     __u32 exit_mtu;         /* bytes of IP packet that the exit takes, 0 = any; refreshed with the exit */
 };
 FNET_ASSERT(sizeof(struct fnet_flow) == 128, "no hidden padding");
+
+/* Key of `mappings`, which has two entries per mapping: the inside's, found when a container opens a flow, and the
+ * claim on the outside port, which has no inside. */
+struct fnet_mapping_key {
+    struct fnet_addr inside; /* zero in a claim, as its port and ifindex */
+    struct fnet_addr outside;
+    __u32 ifindex; /* the endpoint's host-side veth */
+    __be16 inside_port;
+    __be16 outside_port; /* zero in the inside's entry */
+    __u8 protocol;
+    __u8 reserved[7]; /* zero, part of the hash */
+};
+FNET_ASSERT(sizeof(struct fnet_mapping_key) == 48, "no hidden padding");
+
+struct fnet_mapping {
+    __u32 flows; /* that use it: the last one takes it along. Nobody joins it at 0. Not used in a claim */
+    __be16 outside_port;
+    __u16 reserved;
+};
+FNET_ASSERT(sizeof(struct fnet_mapping) == 8, "no hidden padding");
 
 /* What a flow is to the collector, in the order in which it is given up under pressure (answered datagrams and closing
  * TCP when idle); established TCP never is. */

@@ -87,6 +87,7 @@ struct port_walk { /* small: it lies on the deepest chain of calls */
     __u16 first, last;
     __u8 is_ipv6;
     __u8 masquerade;
+    __u8 exclusive; /* the port is claimed for a mapping first */
     __u8 claimed;
     __u8 full;
 };
@@ -115,6 +116,13 @@ static long port_step(__u32 i, struct port_walk *walk)
     walk->candidate++;
     if (walk->masquerade && !masquerade_port_free(walk, &work->reply_key, port))
         return 0;
+    if (walk->exclusive) {
+        error = mapping_claim(work, port);
+        if (error) {
+            walk->full = error != -FNET_EEXIST;
+            return walk->full;
+        }
+    }
     work->reply_key.dst_port = port;
     nat_set_port_difference(&work->reply_key, &work->reply);
     error = (int)bpf_map_update_elem(&flows, &work->reply_key, &work->reply, BPF_NOEXIST);
@@ -122,6 +130,8 @@ static long port_step(__u32 i, struct port_walk *walk)
         walk->claimed = 1;
         return 1;
     }
+    if (walk->exclusive)
+        mapping_unclaim(work);
     if (error == -FNET_EEXIST) {
         struct fnet_flow *holder = walk->closed_slot ? NULL : bpf_map_lookup_elem(&flows, &work->reply_key);
         if (holder && holder->state == FNET_FLOW_CLOSED) {
@@ -132,6 +142,45 @@ static long port_step(__u32 i, struct port_walk *walk)
     }
     walk->full = 1; /* E2BIG or ENOMEM: no other port helps */
     return 1;
+}
+
+/* Tries the port of the mapping that the source has; 0 if it has none. */
+FNET_INLINE int port_of_mapping(struct fnet_scratch *work, struct port_walk *walk)
+{
+    __be16 port = (__be16)mapping_join();
+
+    if (!port)
+        return 0;
+    walk->candidate = bpf_ntohs(port);
+    bpf_loop(1, port_step, walk, 0);
+    if (walk->claimed)
+        work->original.flags |= FNET_FLOW_MAPPED;
+    else
+        mapping_leave(work, &work->original_key, &work->original.new_src);
+    return 1;
+}
+
+/* Any port that is free: the wanted one, else one after a random start. */
+FNET_INLINE void port_of_choice(struct port_walk *walk, __u16 wanted)
+{
+    __u32 span = walk->last - walk->first + 1;
+
+    walk->candidate = wanted;
+    if (wanted < walk->first || wanted > walk->last)
+        walk->candidate = walk->first + bpf_get_prandom_u32() % span;
+    bpf_loop(1, port_step, walk, 0);
+    if (!walk->claimed && !walk->full) {
+        walk->candidate = walk->first + bpf_get_prandom_u32() % span;
+        bpf_loop(walk->closed_slot ? FNET_PORT_TRIES_BEFORE_CLOSED : FNET_PORT_TRIES, port_step, walk, 0);
+    }
+    if (!walk->claimed && !walk->full && walk->closed_slot) {
+        /* Closed flows stay in the table for minutes, and a busy client has used all its ports by then. A port of none
+         * is better, because a peer may still be in TIME-WAIT; this one is better than no connection. */
+        if (flow_remove(walk->closed_slot - 1, FNET_CLASS_CLOSED, FNET_SCRATCH_PACKET))
+            slot_free(walk->closed_slot - 1);
+        walk->candidate = walk->closed_port;
+        bpf_loop(1, port_step, walk, 0);
+    }
 }
 
 /* The flow that the work space describes, in @index, which it owns from now on. Use flow_open(). */
@@ -179,22 +228,21 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
         walk.first = wanted < 1024 ? 1 : 1024; /* RFC 4787 REQ-3a: same class */
         walk.last = wanted < 1024 ? 1023 : 65535;
     }
-    walk.candidate = wanted; /* preserved if it may be */
     nat_set_address_difference(&work->reply_key, reply);
-    if (wanted < walk.first || wanted > walk.last)
-        walk.candidate = walk.first + bpf_get_prandom_u32() % (walk.last - walk.first + 1);
-    bpf_loop(1, port_step, &walk, 0);
-    if (!walk.claimed && !walk.full) {
-        walk.candidate = walk.first + bpf_get_prandom_u32() % (walk.last - walk.first + 1);
-        bpf_loop(walk.closed_slot ? FNET_PORT_TRIES_BEFORE_CLOSED : FNET_PORT_TRIES, port_step, &walk, 0);
-    }
-    if (!walk.claimed && !walk.full && walk.closed_slot) {
-        /* Closed flows stay in the table for minutes, and a busy client has used all its ports by then. A port of none
-         * is better, because a peer may still be in TIME-WAIT; this one is better than no connection. */
-        if (flow_remove(walk.closed_slot - 1, FNET_CLASS_CLOSED, FNET_SCRATCH_PACKET))
-            slot_free(walk.closed_slot - 1);
-        walk.candidate = walk.closed_port;
-        bpf_loop(1, port_step, &walk, 0);
+    /* Should the host have taken a mapping's port meanwhile, the flow gets another one that belongs to it alone. */
+    if (mapping_wanted(work))
+        walk.exclusive = !port_of_mapping(work, &walk);
+    if (!walk.claimed && !walk.full)
+        port_of_choice(&walk, wanted);
+    if (walk.exclusive && walk.claimed) {
+        if (!mapping_record(work)) {
+            original->flags |= FNET_FLOW_MAPPED;
+        } else { /* another CPU was faster with another packet of this source */
+            bpf_map_delete_elem(&flows, &work->reply_key);
+            mapping_unclaim(work);
+            walk.claimed = walk.exclusive = 0;
+            port_of_mapping(work, &walk);
+        }
     }
     if (!walk.claimed) {
         slot_free(index);
@@ -206,6 +254,8 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     error = (int)bpf_map_update_elem(&flows, &work->original_key, original, BPF_NOEXIST);
     if (error) {
         bpf_map_delete_elem(&flows, &work->reply_key);
+        if (original->flags & FNET_FLOW_MAPPED)
+            mapping_leave(work, &work->original_key, &original->new_src);
         slot_free(index);
         /* EEXIST: another CPU opened the same flow, follow that one. */
         return error == -FNET_EEXIST ? FLOW_CREATED : FNET_FLOW_TABLE_FULL;

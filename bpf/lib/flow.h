@@ -6,7 +6,7 @@
  * An entry that is found without its partner ends at the collector's next walk. */
 #pragma once
 
-#include "bpf/lib/maps.h"
+#include "bpf/lib/mapping.h"
 #include "bpf/lib/packet.h"
 
 #define FNET_RECLAIM_WINDOW 256 /* slots that one new flow may look at when the table is full */
@@ -93,6 +93,8 @@ __noinline int flow_remove(__u32 slot_index, __u32 expected, __u32 area)
         flow_partner_key(&work->victim, flow, &work->victim_partner);
         reply = bpf_map_lookup_elem(&flows, &work->victim_partner);
         flow_account(flow);
+        if (flow->flags & FNET_FLOW_MAPPED)
+            mapping_leave(work, &slot->key, &flow->new_src);
         if (reply && reply->slot == slot_index) {
             flow_account(reply);
             bpf_map_delete_elem(&flows, &work->victim_partner);

@@ -20,6 +20,15 @@ struct {
     __type(value, struct fnet_flow);
 } flows SEC(".maps");
 
+/* Two entries per mapping, and no more mappings than ports: 16384, of two protocols, in two families. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 131072);
+    __type(key, struct fnet_mapping_key);
+    __type(value, struct fnet_mapping);
+} mappings SEC(".maps");
+
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, 1); /* set at load */
@@ -164,6 +173,8 @@ struct fnet_scratch {
     struct bpf_fib_lookup route; /* of exit_lookup(), also used without a new flow */
     struct fnet_flow_key victim; /* of flow_remove() */
     struct fnet_flow_key victim_partner;
+    struct fnet_mapping_key mapping; /* of mapping.h: the inside's entry */
+    struct fnet_mapping_key claim;
     struct fnet_icmp_quote quote; /* of icmp_error_forward() */
     struct fnet_addr quote_src;   /* of the translated error; beside each other as in an IPv6 header */
     struct fnet_addr quote_dst;

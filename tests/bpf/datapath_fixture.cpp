@@ -207,6 +207,7 @@ void DatapathTest::load() {
     config.masquerade_first = options_.masquerade_first;
     config.masquerade_last = options_.masquerade_last;
     copy_mac(gateway_mac, config.gateway_mac);
+    config.endpoint_mapping = options_.endpoint_mapping ? 1 : 0;
     config.csum_ipv6 = features().csum_ipv6 ? 1 : 0;
     static_assert(sizeof skeleton_->rodata->cfg == sizeof config);
     std::memcpy(&skeleton_->rodata->cfg, &config, sizeof config);
@@ -406,6 +407,15 @@ std::vector<std::pair<fnet_flow_key, fnet_flow>> DatapathTest::flows() const {
     return found;
 }
 
+std::vector<std::pair<fnet_mapping_key, fnet_mapping>> DatapathTest::mappings() const {
+    std::vector<std::pair<fnet_mapping_key, fnet_mapping>> found;
+    fnet_mapping_key key{};
+    for (int error = bpf_map_get_next_key(map_fd("mappings"), nullptr, &key); error == 0;
+         error = bpf_map_get_next_key(map_fd("mappings"), &key, &key))
+        if (const auto value = look_up<fnet_mapping>(map_fd("mappings"), key)) found.emplace_back(key, *value);
+    return found;
+}
+
 fnet_flow_class DatapathTest::class_of(const fnet_flow_key& key) const {
     const auto found = flow(key);
     if (!found) return FNET_CLASS_NONE;
@@ -497,6 +507,38 @@ std::uint32_t DatapathTest::purge(std::uint32_t endpoint_ifindex, std::uint32_t 
     if (flows().size() != 2 * living) return wrong() << flows().size() << " entries for " << living << " flows";
     for (std::size_t i = FNET_CLASS_CLOSED; i < FNET_CLASS_COUNT; ++i)
         if (state.count[i] != count[i]) return wrong() << "count[" << i << "] is " << state.count[i] << ", there are " << count[i];
+    return mappings_are_accounted_for();
+}
+
+::testing::AssertionResult DatapathTest::mappings_are_accounted_for() const {
+    const auto wrong = [] { return ::testing::AssertionFailure(); };
+    const auto bytes_of = [](const fnet_mapping_key& key) { return std::string(reinterpret_cast<const char*>(&key), sizeof key); };
+    std::map<std::string, fnet_mapping> expected;  // what the flows say
+    for (const auto& [tuple, flow] : flows()) {
+        if ((flow.flags & FNET_FLOW_MAPPED) == 0) continue;
+        fnet_mapping_key key{};
+        key.inside = tuple.src;
+        key.outside = flow.new_src;
+        key.ifindex = tuple.ifindex;
+        key.inside_port = tuple.src_port;
+        key.protocol = tuple.protocol;
+        fnet_mapping& mapping = expected[bytes_of(key)];
+        if (mapping.flows++ != 0 && mapping.outside_port != flow.new_src_port) return wrong() << "two flows of one mapping have two ports";
+        mapping.outside_port = flow.new_src_port;
+        fnet_mapping_key claim{};
+        claim.outside = flow.new_src;
+        claim.outside_port = flow.new_src_port;
+        claim.protocol = tuple.protocol;
+        expected[bytes_of(claim)] = {};
+    }
+    const auto found = mappings();
+    if (found.size() != expected.size()) return wrong() << found.size() << " entries of mappings, the flows need " << expected.size();
+    for (const auto& [key, mapping] : found) {
+        const auto want = expected.find(bytes_of(key));
+        if (want == expected.end()) return wrong() << "a mapping without a flow";
+        if (want->second.flows != mapping.flows || want->second.outside_port != mapping.outside_port)
+            return wrong() << "a mapping counts " << mapping.flows << " flows, there are " << want->second.flows;
+    }
     return ::testing::AssertionSuccess();
 }
 

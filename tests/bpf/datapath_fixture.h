@@ -65,6 +65,7 @@ struct Publication {
 struct Options {
     std::uint32_t max_flows = 1024;
     std::uint16_t masquerade_first = 16384, masquerade_last = 32767;
+    bool endpoint_mapping = true;
     std::uint64_t tcp_established_s = 7440, tcp_opening_s = 240, tcp_closing_s = 240, udp_s = 300, udp_unreplied_s = 120, dns_s = 30,
                   icmp_s = 60, other_s = 600;
 };
@@ -110,6 +111,7 @@ protected:
     fnet_flow_class class_of(const fnet_flow_key& key) const;  ///< FNET_CLASS_NONE: no such flow
     std::int64_t count_of(fnet_flow_class flow_class) const { return table().count[flow_class]; }
     fnet_flow_table table() const;
+    std::vector<std::pair<fnet_mapping_key, fnet_mapping>> mappings() const;  ///< and the claims on their ports
     fnet_endpoint endpoint(const Container& container) const;
     fnet_service_stats service_stats(std::uint32_t service) const;
 
@@ -119,8 +121,10 @@ protected:
     /// Waits until the collector went through the whole table at least once from now on.
     bool collector_walks();
     std::uint32_t purge(std::uint32_t endpoint_ifindex, std::uint32_t service);
-    /// Every slot is free or in use, never both nor neither; each in use has its two entries; the counts are exact.
+    /// Every slot is free or in use, never both nor neither; each in use has its two entries; the counts are exact, those of
+    /// the mappings too, and each mapping has a claim.
     ::testing::AssertionResult slots_are_accounted_for();
+    ::testing::AssertionResult mappings_are_accounted_for() const;
 
     const NetLab& lab() const { return *lab_; }
     const Container& container() const { return container_; }

@@ -85,9 +85,11 @@ TEST_P(Masquerade, TwoContainersWithOneTupleGetTwoPorts) {
                 Redirects(into_container / ip(v().client(), v().container(), 63) / v().l4(443, 20000, kSynAck)));
     EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host()) / v().l4(443, port, kSynAck)),
                 Redirects(into_neighbour / ip(v().client(), v().neighbour(), 63) / v().l4(443, 20000, kSynAck)));
-    // Another destination is another tuple: the port may serve again.
-    EXPECT_THAT(at_container(neighbour(), from_neighbour / ip(v().neighbour(), v().client()) / v().l4(20000, 444)),
-                Redirects(out_of_uplink / ip(v().host(), v().client(), 63) / v().l4(20000, 444)));
+    // Another destination is another tuple: the port may serve again, but for UDP (mapping_test.cpp).
+    if (v().protocol == Protocol::kTcp) {
+        EXPECT_THAT(at_container(neighbour(), from_neighbour / ip(v().neighbour(), v().client()) / v().l4(20000, 444)),
+                    Redirects(out_of_uplink / ip(v().host(), v().client(), 63) / v().l4(20000, 444)));
+    }
     EXPECT_TRUE(slots_are_accounted_for());
 }
 
@@ -221,15 +223,15 @@ protected:
 
 TEST_F(EightPorts, AreAllUsedAndThenThePacketIsRefused) {
     std::set<std::uint16_t> ports;
-    for (std::uint16_t source = 40000; source < 40008; ++source) ports.insert(masqueraded_port(Protocol::kUdp, source));
+    for (std::uint16_t source = 40000; source < 40008; ++source) ports.insert(masqueraded_port(Protocol::kTcp, source));
     EXPECT_EQ(ports.size(), 8U) << "a random start and at most 32 tries find each of eight";
     EXPECT_EQ(*ports.begin(), 20000);
     EXPECT_EQ(*ports.rbegin(), 20007);
-    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / udp(40008, 443)),
+    EXPECT_THAT(at_container(from_container / ip(container_ip, client) / tcp(40008, 443)),
                 IsAnswered(FNET_PORTS_EXHAUSTED, into_container, gateway));
     EXPECT_TRUE(slots_are_accounted_for()) << "the slot of the refused flow is free again";
-    masqueraded_port(Protocol::kUdp, 40008, 444);  // another destination port
-    masqueraded_port(Protocol::kTcp, 40008);
+    masqueraded_port(Protocol::kTcp, 40008, 444);  // another destination port
+    masqueraded_port(Protocol::kUdp, 40008);
     EXPECT_TRUE(slots_are_accounted_for());
 }
 

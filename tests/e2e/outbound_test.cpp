@@ -149,6 +149,59 @@ TEST_F(Outbound, ExhaustedPortsRefuseByNameAndRecover) {
     seen_source("app", elsewhere, {kInternetIp, 81});  // the same ports towards another destination are free
 }
 
+/// The source that @p server sees of a datagram from @p app.
+SocketAddress seen_by(const Socket& server, const Socket& app, const SocketAddress& to) {
+    SocketAddress from;
+    EXPECT_TRUE(app.send_to("who am I", to));
+    EXPECT_EQ(server.receive_from(from), "who am I");
+    return from;
+}
+
+TEST_F(Outbound, UdpSocketHasOnePortTowardsEverybody) {
+    lab().json({"attach", "--mode", "bridge", "--masquerade-ports", "20000-20999"});
+    lab().attach("a");
+    lab().attach("b");
+    const Socket first = Socket::bound(lab().client(), Transport::kUdp, {kInternetIp, 5000});
+    const Socket second = Socket::bound(lab().client(), Transport::kUdp, {kClientIp, 6000});
+    for (const std::uint16_t source : std::initializer_list<std::uint16_t>{45010, 20123}) {  // outside the range, inside it
+        SCOPED_TRACE(source);
+        const Socket a = Socket::bound(lab().at("a"), Transport::kUdp, {"0.0.0.0", source});
+        const Socket b = Socket::bound(lab().at("b"), Transport::kUdp, {"0.0.0.0", source});
+        const SocketAddress of_a = seen_by(first, a, {kInternetIp, 5000});
+        const SocketAddress of_b = seen_by(second, b, {kClientIp, 6000});
+        EXPECT_NE(of_a.port, of_b.port) << "no port is two sockets' (REQ-3)";
+        EXPECT_EQ(seen_by(second, a, {kClientIp, 6000}), of_a);
+        EXPECT_EQ(seen_by(first, b, {kInternetIp, 5000}), of_b);
+        ASSERT_TRUE(second.send_to("hello a", of_a));
+        ASSERT_TRUE(second.send_to("hello b", of_b));
+        EXPECT_EQ(a.receive(), "hello a");
+        EXPECT_EQ(b.receive(), "hello b");
+        const Socket stranger = Socket::bound(lab().client(), Transport::kUdp, {kClientIp, 6001});
+        ASSERT_TRUE(stranger.send_to("nobody asked", of_a));
+        EXPECT_EQ(a.receive(Millis{200}), "") << "filtering is by address and port";
+    }
+}
+
+TEST_F(Outbound, UdpMappingPerDestinationSharesPorts) {
+    lab().json({"attach", "--mode", "bridge", "--masquerade-ports", "20000-20001"});
+    lab().attach("a");
+    const Socket first = Socket::bound(lab().client(), Transport::kUdp, {kInternetIp, 5000});
+    const Socket second = Socket::bound(lab().client(), Transport::kUdp, {kClientIp, 6000});
+    const Socket one = Socket::bound(lab().at("a"), Transport::kUdp, {"0.0.0.0", 45010});
+    const Socket two = Socket::bound(lab().at("a"), Transport::kUdp, {"0.0.0.0", 45011});
+    const Socket three = Socket::bound(lab().at("a"), Transport::kUdp, {"0.0.0.0", 45012});
+    seen_by(first, one, {kInternetIp, 5000});
+    seen_by(first, two, {kInternetIp, 5000});
+    ASSERT_TRUE(three.send_to("refused", {kClientIp, 6000}));
+    EXPECT_EQ(second.receive(Millis{200}), "");
+    EXPECT_GT(lab().verdict("PORTS_EXHAUSTED"), 0U);
+    EXPECT_EQ(lab().json({"status"})["udp_mapping"], "endpoint-independent");
+    lab().json({"attach", "--mode", "bridge", "--udp-mapping", "address-and-port-dependent"});
+    EXPECT_EQ(lab().json({"status"})["udp_mapping"], "address-and-port-dependent");
+    seen_by(second, three, {kClientIp, 6000});
+    expect_error(lab().fastnet({"attach", "--mode", "bridge", "--udp-mapping", "cone"}), kUsage, {"cone"});
+}
+
 nlohmann::json flow_of(const Lab& lab, const std::string& protocol) {
     for (const auto& flow : lab.json({"flows"}))
         if (flow["protocol"] == protocol) return flow;

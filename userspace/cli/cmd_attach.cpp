@@ -32,6 +32,11 @@ void add_attach(CLI::App& app, Context& context) {
     command->add_option("--masquerade-ports", words->masquerade_ports, "Source ports for containers, outside net.ipv4.ip_local_port_range")
         ->type_name("A-B");
     command
+        ->add_option("--udp-mapping", words->udp_mapping,
+                     "endpoint-independent (default: a container's UDP port has one source port outside towards everybody) or "
+                     "address-and-port-dependent (one per destination: for more UDP sockets at a time than masquerade ports)")
+        ->type_name("MAPPING");
+    command
         ->add_option(
             "--timeout", words->timeouts,
             "How long a silent flow is kept, NAME=TIME[,NAME=TIME...] in seconds or with s, m, h, d, or `default`: tcp-established, "

@@ -81,6 +81,12 @@ Result<NetworkDriver> parse_driver(const std::string& text) {
     return usage_error("--driver: there is no driver " + in_quotes(text), "the driver of this version is bridge");
 }
 
+Result<UdpMapping> parse_udp_mapping(const std::string& text) {
+    if (const auto mapping = udp_mapping_from(text); mapping) return *mapping;
+    return usage_error("--udp-mapping: there is no mapping " + in_quotes(text),
+                       "it is endpoint-independent (default) or address-and-port-dependent");
+}
+
 Result<std::vector<PublishSpec>> parse_specs(const std::vector<std::string>& texts) {
     std::vector<PublishSpec> specs;
     for (const std::string& text : texts) specs.push_back(TRY(PublishSpec::parse(text)));
@@ -151,6 +157,7 @@ Result<AttachRequest> parse_attach(const AttachWords& words) {
         if (!range) return std::move(range).error().in("--masquerade-ports");
         request.prepare.masquerade = *range;
     }
+    if (!words.udp_mapping.empty()) request.prepare.udp_mapping = TRY(parse_udp_mapping(words.udp_mapping));
     if (!words.timeouts.empty()) {
         auto timeouts = parse_timeouts(joined(words.timeouts));
         if (!timeouts) return std::move(timeouts).error().in("--timeout");

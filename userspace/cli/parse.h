@@ -16,6 +16,7 @@ namespace fastnet {
 Result<std::uint32_t> parse_number(const std::string& text, const std::string& what, std::uint32_t lowest, std::uint32_t highest);
 Result<EndpointMode> parse_mode(const std::string& text);
 Result<NetworkDriver> parse_driver(const std::string& text);
+Result<UdpMapping> parse_udp_mapping(const std::string& text);
 Result<std::vector<PublishSpec>> parse_specs(const std::vector<std::string>& texts);
 Result<std::vector<IpAddress>> parse_addresses(const std::vector<std::string>& texts, const std::string& what);
 Result<std::vector<IpPrefix>> parse_prefixes(const std::vector<std::string>& texts, const std::string& what);
@@ -45,6 +46,7 @@ struct AttachWords {
     std::vector<std::string> uplinks{};
     std::string max_flows{};
     std::string masquerade_ports{};
+    std::string udp_mapping{};
     std::vector<std::string> timeouts{};
     bool reload = false;
 };

@@ -431,6 +431,7 @@ std::string render(const StatusView& view, Format format) {
         json["flows"] = view.flows;
         json["max_flows"] = view.max_flows == 0 ? Json(nullptr) : Json(view.max_flows);
         json["masquerade_ports"] = or_null(view.masquerade_ports);
+        json["udp_mapping"] = to_string(view.udp_mapping);
         json["timeouts"] = json_of(view.timeouts);
         json["links"] = view.links;
         json["memory_bytes"] = view.memory_bytes;
@@ -453,7 +454,8 @@ std::string render(const StatusView& view, Format format) {
             number(view.flows) + " flows" + (view.max_flows == 0 ? "" : " of " + number(view.max_flows)) + "\n";
     if (view.prepared)
         text += "masquerade ports " + view.masquerade_ports + ", " + number(view.links) + " links, maps use " +
-                size_text(view.memory_bytes) + "\ntime-outs in seconds: " + to_string(view.timeouts) + "\n";
+                size_text(view.memory_bytes) + "\nUDP mapping " + to_string(view.udp_mapping) +
+                ", time-outs in seconds: " + to_string(view.timeouts) + "\n";
     text += "agent: not running (the datapath needs none)\n";
     for (const std::string& warning : view.warnings) text += "warning: " + warning + "\n";
     return text;

@@ -53,6 +53,11 @@ Result<FlowTimeouts> stored_timeouts(Store& store) {
     return changed({}, TRY(parse_timeouts(*text)));
 }
 
+Result<UdpMapping> stored_udp_mapping(Store& store) {
+    const auto text = TRY(store.setting(setting::kUdpMapping));
+    return udp_mapping_from(text.value_or("")).value_or(UdpMapping::kEndpointIndependent);
+}
+
 bool is_alive(const Netlink& netlink, const Endpoint& endpoint) {
     if (endpoint.mode == EndpointMode::kBridge) return netlink.link_name(endpoint.host_ifindex) == endpoint.host_ifname;
     if (endpoint.netns.empty()) return true;  // mode host: the node's own namespace
@@ -159,6 +164,8 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
             "`fastnet cleanup` first: the size is fixed while the table exists");
 
     const FlowTimeouts timeouts_before = TRY(stored_timeouts(store_));
+    const UdpMapping mapping_before = TRY(stored_udp_mapping(store_));
+    const UdpMapping mapping = request.udp_mapping.value_or(mapping_before);
     const FlowTimeouts timeouts = changed(timeouts_before, request.timeouts);
     for (std::string& warning : warnings_about(request.timeouts)) warnings_.push_back(std::move(warning));
 
@@ -169,7 +176,7 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
     uplinks_ = choice.uplinks;
     if (masquerade_before && *masquerade_before != masquerade) former_masquerade_ = masquerade_before;
     if (!first && has_default && same_uplinks && masquerade_before == masquerade && max_flows_before == max_flows &&
-        timeouts_before == timeouts)
+        timeouts_before == timeouts && mapping_before == mapping)
         return ok();
 
     full = true;
@@ -180,6 +187,7 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
     CHECK_OK(store_.set_setting(setting::kPrepared, "1"));
     CHECK_OK(store_.set_setting(setting::kMasqueradePorts, to_string(masquerade)));
     CHECK_OK(store_.set_setting(setting::kMaxFlows, std::to_string(max_flows)));
+    CHECK_OK(store_.set_setting(setting::kUdpMapping, to_string(mapping)));
     CHECK_OK(store_.set_setting(setting::kTimeouts, to_string(timeouts)));
     for (const Uplink& uplink : stored)
         if (std::find(uplinks_.begin(), uplinks_.end(), uplink) == uplinks_.end()) CHECK_OK(store_.remove_uplink(uplink.name));
@@ -203,11 +211,13 @@ Status Node::open_datapath(bool reload, bool& full) {
     config.max_flows = number_or(TRY(store_.setting(setting::kMaxFlows)), config.max_flows);
     config.masquerade = TRY(stored_masquerade(store_)).value_or(config.masquerade);
     config.timeouts = TRY(stored_timeouts(store_));
+    const UdpMapping mapping = TRY(stored_udp_mapping(store_));
+    config.endpoint_mapping = mapping == UdpMapping::kEndpointIndependent;
     config.gateway_mac = kGatewayMac;
     config.netns_cookie = netns_cookie_;
-    const std::string wanted = "flows " + std::to_string(config.max_flows) + " masquerade " + to_string(config.masquerade) + " timeouts " +
-                               to_string(config.timeouts) + " cookie " + std::to_string(config.netns_cookie) + " build " +
-                               Datapath::build_id();
+    const std::string wanted = "flows " + std::to_string(config.max_flows) + " masquerade " + to_string(config.masquerade) + " udp " +
+                               to_string(mapping) + " timeouts " + to_string(config.timeouts) + " cookie " +
+                               std::to_string(config.netns_cookie) + " build " + Datapath::build_id();
     const bool loaded = Datapath::is_loaded(paths_.pins);
     if (!loaded) {
         CHECK_OK(make_directories(paths_.pins_parent.string(), 0700));

@@ -12,6 +12,7 @@
 #include "userspace/model/access_list.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
+#include "userspace/model/node.h"
 #include "userspace/model/publish_spec.h"
 
 namespace fastnet {
@@ -24,6 +25,7 @@ struct PrepareRequest {
     bool replace_uplinks = false;  ///< `uplinks` is the whole list, not an addition
     std::optional<std::uint32_t> max_flows{};
     std::optional<PortRange> masquerade{};
+    std::optional<UdpMapping> udp_mapping{};
     std::vector<TimeoutChange> timeouts{};  ///< the others stay as they are
     bool reload = false;                    ///< load the programs anew
 };

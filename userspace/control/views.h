@@ -11,6 +11,7 @@
 #include "loader/flow_timeouts.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
+#include "userspace/model/node.h"
 
 namespace fastnet {
 
@@ -109,6 +110,7 @@ struct StatusView {
     std::uint64_t flows = 0;
     std::uint64_t max_flows = 0;
     std::string masquerade_ports{};  ///< "A-B"; empty if not prepared
+    UdpMapping udp_mapping = UdpMapping::kEndpointIndependent;
     FlowTimeouts timeouts{};
     std::uint64_t links = 0;         ///< pinned BPF links (or clsact filters)
     std::uint64_t memory_bytes = 0;  ///< of all maps
