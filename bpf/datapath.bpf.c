@@ -4,6 +4,7 @@
 #include "bpf/hook/maintenance.h"
 #include "bpf/hook/tc_container.h"
 #include "bpf/hook/tc_gateway.h"
+#include "bpf/hook/tc_loopback.h"
 #include "bpf/hook/tc_uplink.h"
 
 /* bpf_timer and others are for GPL-compatible programs only. */

@@ -28,6 +28,7 @@ constexpr const char* kUplink = "tc_uplink";
 constexpr const char* kContainer = "tc_container";
 constexpr const char* kGatewayIn = "tc_gateway_in";
 constexpr const char* kGatewayOut = "tc_gateway_out";
+constexpr const char* kLoopback = "tc_loopback";
 constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kExitLifetimeNs = kSecond;  // a changed next hop is followed within this and one packet
 
@@ -233,6 +234,7 @@ const char* program_of(Hook hook) {
         case Hook::kContainerIngress: return kContainer;
         case Hook::kBridgeIngress: return kGatewayIn;
         case Hook::kBridgeEgress: return kGatewayOut;
+        case Hook::kLoopbackIngress: return kLoopback;
         case Hook::kBind4: return "cgroup_bind4";
         case Hook::kBind6: return "cgroup_bind6";
     }
@@ -245,6 +247,7 @@ Direction direction_of(const std::string& program) {
 
 std::vector<Hook> hooks_of(const fnet_device& device) {
     if (device.kind == FNET_DEVICE_UPLINK) return {Hook::kUplinkIngress};
+    if (device.kind == FNET_DEVICE_LOOPBACK) return {Hook::kLoopbackIngress};
     return {Hook::kBridgeEgress, Hook::kBridgeIngress};
 }
 
@@ -440,6 +443,10 @@ Status Datapath::attach_uplink(int ifindex) {
     return attach_device(ifindex, Hook::kUplinkIngress);
 }
 
+Status Datapath::attach_loopback() {
+    return attach_device(FNET_LOOPBACK_IFINDEX, Hook::kLoopbackIngress);
+}
+
 Status Datapath::attach_endpoint(int ifindex) {
     return attach_device(ifindex, Hook::kContainerIngress);
 }
@@ -451,7 +458,8 @@ Status Datapath::attach_bridge(int ifindex) {
 
 Status Datapath::detach_device(int ifindex) {
     if (tcx_) {
-        for (const char* program : {kUplink, kContainer, kGatewayIn, kGatewayOut}) remove_link(link_pin(pin_dir_, ifindex, program));
+        for (const char* program : {kUplink, kContainer, kGatewayIn, kGatewayOut, kLoopback})
+            remove_link(link_pin(pin_dir_, ifindex, program));
         return ok();
     }
     CHECK_OK(detach_clsact(ifindex, Direction::kIngress));

@@ -32,7 +32,7 @@ struct DatapathConfig {
     bool endpoint_mapping = true;  ///< RFC 4787 REQ-1
 };
 
-enum class Hook { kUplinkIngress, kContainerIngress, kBridgeIngress, kBridgeEgress, kBind4, kBind6 };
+enum class Hook { kUplinkIngress, kContainerIngress, kBridgeIngress, kBridgeEgress, kLoopbackIngress, kBind4, kBind6 };
 
 struct AttachedHook {
     std::string name;           ///< e.g. "tcx ingress tc_uplink"
@@ -72,6 +72,7 @@ public:
     /// Repeating is harmless.
     Status attach_uplink(int ifindex);
     Status attach_bridge(int ifindex);
+    Status attach_loopback();
     Status attach_endpoint(int ifindex);
     /// Removes the pins and with them the links (or the clsact filters). Unknown ifindex is no error: the device may be
     /// gone and its links with it.

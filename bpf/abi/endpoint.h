@@ -50,6 +50,7 @@ FNET_ASSERT(sizeof(struct fnet_address) == 16, "no hidden padding");
 enum fnet_device_kind {
     FNET_DEVICE_UPLINK = 1,
     FNET_DEVICE_BRIDGE = 2, /* of the network `network` */
+    FNET_DEVICE_LOOPBACK = 3,
 };
 
 /* Value of `devices`, key: __u32 ifindex. */

@@ -4,13 +4,15 @@
 
 #include "bpf/abi/base.h"
 
+#define FNET_LOOPBACK_IFINDEX 1 /* of lo, in every network namespace (the kernel's LOOPBACK_IFINDEX) */
+
 /* A packet's tuple as it is on the wire at the hook that sees it, before translation. */
 struct fnet_flow_key {
     struct fnet_addr src;
     struct fnet_addr dst;
     __be16 src_port;  /* ICMP echo request: the identifier; echo reply: 0 */
     __be16 dst_port;  /* ICMP echo reply: the identifier; echo request: 0 */
-    __u32 ifindex;    /* the endpoint's host-side veth, or 0 on the node's side (any uplink).
+    __u32 ifindex;    /* the endpoint's host-side veth, FNET_LOOPBACK_IFINDEX, or 0 on the outside (any uplink).
                          An endpoint can so never match a flow that is not its own. */
     __u8 protocol;    /* IPPROTO_* */
     __u8 reserved[7]; /* zero, part of the hash; the size is a multiple of 8 so that copies are */
@@ -18,9 +20,10 @@ struct fnet_flow_key {
 FNET_ASSERT(sizeof(struct fnet_flow_key) == 48, "no hidden padding");
 
 enum fnet_exit {
-    FNET_EXIT_PEER = 1,   /* bpf_redirect_peer(exit_ifindex): into the container */
-    FNET_EXIT_LINK = 2,   /* bpf_redirect(exit_ifindex) with the cached MACs, looked up again every second */
-    FNET_EXIT_TUNNEL = 3, /* encapsulate with tunnels[tunnel], then as FNET_EXIT_LINK */
+    FNET_EXIT_PEER = 1,     /* bpf_redirect_peer(exit_ifindex): into the container */
+    FNET_EXIT_LINK = 2,     /* bpf_redirect(exit_ifindex) with the cached MACs, looked up again every second */
+    FNET_EXIT_TUNNEL = 3,   /* encapsulate with tunnels[tunnel], then as FNET_EXIT_LINK */
+    FNET_EXIT_LOOPBACK = 4, /* bpf_redirect(lo): to a process of the host that called by an address of the host */
 };
 
 enum fnet_flow_state {
@@ -36,6 +39,8 @@ enum fnet_flow_state {
 #define FNET_FLOW_ALIVE (1U << 3)      /* this direction sent a segment after the RST */
 #define FNET_FLOW_MASQUERADE (1U << 4) /* the source was chosen by us: follows the uplink's address */
 #define FNET_FLOW_MAPPED (1U << 5)     /* original only: counted in an entry of `mappings` */
+/* The container sees an address of the host as source: the host's own sockets may have the port. */
+#define FNET_FLOW_HOST_SOURCE (1U << 6)
 
 struct fnet_flow {
     /* Rewrite: what the packet's tuple becomes. Wire order. */

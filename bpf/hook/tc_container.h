@@ -275,11 +275,11 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
             if (!service || !is_among_routes(skb, endpoint->bridge_ifindex, own, &key->dst, packet->is_ipv6, route))
                 return container_to_kernel(skb, endpoint, FNET_TO_HOST);
         }
-        if (key->protocol == IPPROTO_TCP && !opens_connection(packet))
+        if (!packet_may_open(packet))
             return container_to_kernel(skb, endpoint, FNET_NO_FLOW);
     } else if (where == EXIT_ISOLATED) { /* between networks: only what a routed container publishes */
         service = packet->kind == PACKET_TUPLE ? service_find(&key->dst, key->protocol, key->dst_port, 0) : NULL;
-        if (!service || (key->protocol == IPPROTO_TCP && !opens_connection(packet)))
+        if (!service || !packet_may_open(packet))
             return drop(skb, NETWORK_ISOLATED);
     } else {
         service = NULL;
@@ -312,8 +312,10 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         if ((endpoint->flags & FNET_ENDPOINT_INTERNAL) && server->network != endpoint->network)
             return drop(skb, NETWORK_INTERNAL);
         flow_to_service(work, service);
-        if (target == endpoint->ifindex) /* a host drops packets from its own address */
+        if (target == endpoint->ifindex) { /* a host drops packets from its own address */
             work->original.new_src = work->reply_key.dst = *gateway;
+            work->original.flags |= FNET_FLOW_HOST_SOURCE;
+        }
         /* On one network the reply goes to the caller's MAC, not to the gateway's: it must look for flows from now on.
          */
         __sync_fetch_and_or(&server->flags, FNET_ENDPOINT_HAIRPIN);

@@ -4,6 +4,7 @@
 
 #include "bpf/lib/access.h"
 #include "bpf/lib/create.h"
+#include "bpf/lib/host_traffic.h"
 #include "bpf/lib/icmp.h"
 
 /* The id of the network of this node that has @addr in a subnet. */
@@ -72,7 +73,7 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
         return to_kernel(skb, HOST_TRAFFIC);
     /* Only a SYN opens a TCP flow. Anything else belongs to a connection of the host's own that was there before the
      * port was published, or to nothing: the kernel knows, and answers with RST. */
-    if (key->protocol == IPPROTO_TCP && !opens_connection(packet))
+    if (!packet_may_open(packet))
         return to_kernel(skb, NO_FLOW);
     service = service_find(&key->dst, key->protocol, key->dst_port, 0);
     wildcard = !service;
@@ -132,54 +133,10 @@ __noinline int uplink_open_routed(struct __sk_buff *skb, struct packet *packet, 
         __builtin_memcpy(echo.container_mac, address->mac, ETH_ALEN);
     } else {
         service = service_find(&key->dst, key->protocol, key->dst_port, 0);
-        if (!service || (key->protocol == IPPROTO_TCP && !opens_connection(packet)))
+        if (!service || !packet_may_open(packet))
             return drop(skb, NOT_PUBLISHED);
     }
     return uplink_open_to(skb, packet, work, service, endpoint->bridge_ifindex);
-}
-
-/* The first 16 bits of a container subnet are those of @word, the start of an address. */
-FNET_INLINE int first_bits_are_ours(__be32 word, int is_ipv6)
-{
-    return filter_has(is_ipv6 ? FNET_FILTER_SUBNET6 : FNET_FILTER_SUBNET4, (__u16)(bpf_ntohl(word) >> 16));
-}
-
-/* Neither a reply to a masquerade port nor a published port. */
-FNET_INLINE int port_is_hosts(int is_ipv6, __u8 protocol, __be16 port)
-{
-    __u16 span = cfg.masquerade_last - cfg.masquerade_first;
-
-    return (__u16)(bpf_ntohs(port) - cfg.masquerade_first) > span && !port_is_published(is_ipv6, protocol, port);
-}
-
-/* Nearly all of the host's own traffic is told apart here, by a few bytes and two array accesses: it pays for every
- * instruction. Not parsed further and not judged, the kernel does that. */
-FNET_INLINE int is_plain_host_traffic(struct __sk_buff *skb)
-{
-    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-    struct ethhdr *eth = data;
-    __u8 protocol;
-    __be32 dst;
-    __be16 *ports;
-
-    if (data + ETH_HLEN + sizeof(struct ipv6hdr) + 4 <= data_end && eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-        struct ipv6hdr *ip = data + ETH_HLEN;
-        protocol = ip->nexthdr;
-        dst = ip->daddr.s6_addr32[0];
-        ports = (void *)(ip + 1);
-        return (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) && !first_bits_are_ours(dst, 1) &&
-               port_is_hosts(1, protocol, ports[1]);
-    }
-    if (data + ETH_HLEN + sizeof(struct iphdr) + 4 <= data_end && eth->h_proto == bpf_htons(ETH_P_IP)) {
-        struct iphdr *ip = data + ETH_HLEN;
-        protocol = ip->protocol;
-        dst = ip->daddr;
-        ports = (void *)(ip + 1);
-        return ip->ihl == 5 && !(ip->frag_off & bpf_htons(0x3fff)) &&
-               (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) && !first_bits_are_ours(dst, 0) &&
-               port_is_hosts(0, protocol, ports[1]);
-    }
-    return 0;
 }
 
 SEC("tc")
@@ -195,7 +152,7 @@ int tc_uplink(struct __sk_buff *skb)
         return to_kernel(skb, NOT_FOR_HOST);
     if (skb->vlan_present) /* for a VLAN device on top, which may be an uplink of its own */
         return to_kernel(skb, HOST_TRAFFIC);
-    if (is_plain_host_traffic(skb))
+    if (is_plain_host_traffic(skb, HOST_TRAFFIC_UPLINK))
         return to_kernel(skb, HOST_TRAFFIC);
     packet_parse(skb, &packet);
     if (packet.kind == PACKET_MALFORMED || packet.martian)

@@ -167,6 +167,8 @@ __noinline int answer(struct __sk_buff *skb, struct packet *packet, __u32 verdic
     icmp.checksum = ~csum_fold16(csum_fold32((__u64)sum));
     if (bpf_skb_store_bytes(skb, ETH_HLEN + header, &icmp, sizeof(icmp), BPF_F_RECOMPUTE_CSUM))
         return TC_ACT_SHOT;
+    if (ifindex == FNET_LOOPBACK_IFINDEX)
+        return deliver_to_loopback(skb);
     if (!endpoint)
         return (int)bpf_redirect_neigh(ifindex, NULL, 0, 0);
     __builtin_memcpy(work->macs, endpoint->mac, ETH_ALEN);

@@ -86,15 +86,15 @@ struct port_walk { /* small: it lies on the deepest chain of calls */
     __u16 closed_port; /* and that port */
     __u16 first, last;
     __u8 is_ipv6;
-    __u8 masquerade;
+    __u8 host_source;
     __u8 exclusive; /* the port is claimed for a mapping first */
     __u8 claimed;
     __u8 full;
 };
 
-/* May this candidate be the host's source port of a masqueraded flow? Never one that is published or that a socket of
- * the host has: so no flow of a container can shadow the host's. */
-FNET_INLINE int masquerade_port_free(struct port_walk *walk, const struct fnet_flow_key *reply, __be16 port)
+/* May this candidate be the source port of a flow whose source is an address of the host? Never one that is published
+ * or that a socket of the host has: so no flow can shadow the host's. */
+FNET_INLINE int host_port_free(struct port_walk *walk, const struct fnet_flow_key *reply, __be16 port)
 {
     if (port_is_published(walk->is_ipv6, reply->protocol, port))
         return 0;
@@ -114,7 +114,7 @@ static long port_step(__u32 i, struct port_walk *walk)
         walk->candidate = walk->first;
     port = bpf_htons((__u16)walk->candidate);
     walk->candidate++;
-    if (walk->masquerade && !masquerade_port_free(walk, &work->reply_key, port))
+    if (walk->host_source && !host_port_free(walk, &work->reply_key, port))
         return 0;
     if (walk->exclusive) {
         error = mapping_claim(work, port);
@@ -160,17 +160,24 @@ FNET_INLINE int port_of_mapping(struct fnet_scratch *work, struct port_walk *wal
     return 1;
 }
 
+FNET_INLINE __u32 random_port(const struct port_walk *walk)
+{
+    return walk->first + bpf_get_prandom_u32() % (walk->last - walk->first + 1U);
+}
+
 /* Any port that is free: the wanted one, else one after a random start. */
 FNET_INLINE void port_of_choice(struct port_walk *walk, __u16 wanted)
 {
-    __u32 span = walk->last - walk->first + 1;
-
     walk->candidate = wanted;
     if (wanted < walk->first || wanted > walk->last)
-        walk->candidate = walk->first + bpf_get_prandom_u32() % span;
+        walk->candidate = random_port(walk);
     bpf_loop(1, port_step, walk, 0);
     if (!walk->claimed && !walk->full) {
-        walk->candidate = walk->first + bpf_get_prandom_u32() % span;
+        if (walk->host_source) {
+            walk->first = cfg.masquerade_first;
+            walk->last = cfg.masquerade_last;
+        }
+        walk->candidate = random_port(walk);
         bpf_loop(walk->closed_slot ? FNET_PORT_TRIES_BEFORE_CLOSED : FNET_PORT_TRIES, port_step, walk, 0);
     }
     if (!walk->claimed && !walk->full && walk->closed_slot) {
@@ -215,13 +222,12 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
 
     walk.skb = skb;
     walk.is_ipv6 = (__u8)is_ipv6;
-    walk.masquerade = !!(original->flags & FNET_FLOW_MASQUERADE);
+    walk.host_source = !!(original->flags & (FNET_FLOW_MASQUERADE | FNET_FLOW_HOST_SOURCE));
     wanted = bpf_ntohs(work->original_key.src_port);
-    if (!walk.masquerade && original->exit == FNET_EXIT_LINK) { /* from a routed container: nothing is translated */
+    if (!walk.host_source && original->exit == FNET_EXIT_LINK) { /* from a routed container: nothing is translated */
         walk.first = walk.last = wanted;
-    } else if (walk.masquerade) { /* ICMP's identifiers too: a container must not be able to use up those of the host's
-                                   * pings
-                                   */
+    } else if (original->flags & FNET_FLOW_MASQUERADE) {
+        /* ICMP's identifiers too: a container must not be able to use up those of the host's pings. */
         walk.first = cfg.masquerade_first;
         walk.last = cfg.masquerade_last;
     } else {

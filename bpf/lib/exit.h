@@ -191,6 +191,8 @@ FNET_INLINE int flow_forward(struct __sk_buff *skb, struct packet *packet, struc
     leave(skb, FNET_FLOW_FORWARDED, 0);
     if (flow->exit == FNET_EXIT_PEER)
         return deliver_to_peer(skb, flow->exit_ifindex);
+    if (flow->exit == FNET_EXIT_LOOPBACK)
+        return deliver_to_loopback(skb);
     skb->queue_mapping = 0; /* the veth's recorded rx queue would pin one tx queue of the uplink */
     return (int)bpf_redirect(flow->exit_ifindex, 0);
 }

@@ -23,7 +23,7 @@ FNET_INLINE void flow_partner_key(const struct fnet_flow_key *key, const struct 
     partner->dst = flow->new_src;
     partner->src_port = flow->new_dst_port;
     partner->dst_port = flow->new_src_port;
-    partner->ifindex = flow->exit == FNET_EXIT_PEER ? flow->exit_ifindex : 0;
+    partner->ifindex = flow->exit == FNET_EXIT_PEER || flow->exit == FNET_EXIT_LOOPBACK ? flow->exit_ifindex : 0;
     *(__u64 *)&partner->protocol = key->protocol;
 }
 

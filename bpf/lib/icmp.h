@@ -101,7 +101,7 @@ FNET_INLINE __u64 icmp_quote_translate(struct fnet_icmp_quote *quote, const stru
     return change + change_of(before, quote->l4[1]);
 }
 
-/* An error that came in at @ifindex (a flow key's: 0 for any uplink). Returns a tc action or ICMP_ERROR_NOT_OURS. */
+/* An error that came in at @ifindex (as in a flow's key). Returns a tc action or ICMP_ERROR_NOT_OURS. */
 __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, __u32 ifindex)
 {
     struct fnet_scratch *work = map_single(scratch);
@@ -148,7 +148,9 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
     }
     /* The error's own addresses: it goes to the flow's other end; from this end itself, or from a router on the way. */
     work->quote_dst = flow->new_dst;
-    work->quote_src = address_equal(&packet->key.src, &key->src) ? flow->new_src : packet->key.src;
+    work->quote_src = address_equal(&packet->key.src, &key->src) || flow->exit == FNET_EXIT_LOOPBACK
+                          ? flow->new_src /* nobody else sends on lo */
+                          : packet->key.src;
 #pragma unroll
     for (int i = 0; i < 4; i++)
         outer += (__u64)(__u32)~packet->key.src.words[i] + (__u32)~packet->key.dst.words[i] + work->quote_src.words[i] +
@@ -179,9 +181,11 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
             return drop(skb, INTERNAL_ERROR);
     }
     leave(skb, FNET_ICMP_FORWARDED, 0);
-    if (flow->exit != FNET_EXIT_PEER) /* the kernel looks up the next hop: errors are few */
+    if (flow->exit == FNET_EXIT_LINK) /* the kernel looks up the next hop: errors are few */
         return (int)bpf_redirect_neigh(flow->exit_ifindex, NULL, 0, 0);
     if (bpf_skb_store_bytes(skb, 0, flow->exit_dst_mac, 2 * ETH_ALEN, 0))
         return drop(skb, INTERNAL_ERROR);
+    if (flow->exit == FNET_EXIT_LOOPBACK)
+        return deliver_to_loopback(skb);
     return deliver_to_peer(skb, flow->exit_ifindex);
 }

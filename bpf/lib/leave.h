@@ -23,3 +23,11 @@ FNET_INLINE int deliver_to_peer(struct __sk_buff *skb, __u32 ifindex)
         bpf_skb_change_type(skb, PACKET_HOST);
     return (int)bpf_redirect_peer(ifindex, 0);
 }
+
+/* To a process of this host, which called by an address of the host: lo takes the frame as its own. It came in with the
+ * gateway's MAC, so it still counts as another host's, and lo would not correct that. */
+FNET_INLINE int deliver_to_loopback(struct __sk_buff *skb)
+{
+    bpf_skb_change_type(skb, PACKET_HOST);
+    return (int)bpf_redirect(FNET_LOOPBACK_IFINDEX, 0);
+}

@@ -66,6 +66,12 @@ FNET_INLINE int address_none(const struct fnet_addr *a)
     return (a->quads[0] | a->quads[1]) == 0;
 }
 
+/* ::1 */
+FNET_INLINE int address_v6_loopback(const struct fnet_addr *a)
+{
+    return a->quads[0] == 0 && a->words[2] == 0 && a->words[3] == bpf_htonl(1);
+}
+
 /* fe80::/10 */
 FNET_INLINE int address_link_local(const struct fnet_addr *a)
 {
@@ -106,6 +112,12 @@ FNET_INLINE int v4_never_on_wire(__be32 v4)
 {
     __u8 first = (__u8)(bpf_ntohl(v4) >> 24);
     return first == 127;
+}
+
+/* 127.0.0.0/8 or ::1. A container cannot answer there: its own loopback would take it. */
+FNET_INLINE int address_loopback(const struct fnet_addr *a, int is_ipv6)
+{
+    return is_ipv6 ? address_v6_loopback(a) : v4_never_on_wire(a->words[3]);
 }
 
 FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end, __u32 l4_length)
@@ -206,8 +218,11 @@ FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, 
     address_from_v6(&packet->key.dst, &ip->daddr);
     /* ::1 and v4-mapped addresses never travel (RFC 4291 2.5.3, RFC 4942 2.2). The latter would alias the keys of IPv4
      * flows, so not even a lookup may see them. */
-    if ((packet->key.src.quads[0] == 0 && packet->key.src.quads[1] != 0) || packet->key.dst.quads[0] == 0)
-        return PACKET_MALFORMED;
+    if (unlikely((packet->key.src.quads[0] == 0 && packet->key.src.quads[1] != 0) || packet->key.dst.quads[0] == 0)) {
+        if (!address_v6_loopback(&packet->key.dst))
+            return PACKET_MALFORMED;
+        packet->martian = 1; /* on lo it is at home: from there to there */
+    }
     if (ip->nexthdr == IPPROTO_FRAGMENT)
         return PACKET_FRAGMENT;
     return packet_parse_l4(packet, (void *)(ip + 1), data_end, payload);
@@ -243,10 +258,11 @@ __noinline int packet_parse_pulled(struct __sk_buff *skb, struct packet *packet)
     return packet_parse_linear(skb, packet);
 }
 
-/* Of TCP: a SYN alone. */
-FNET_INLINE int opens_connection(const struct packet *packet)
+/* Of TCP only a SYN opens a flow. */
+FNET_INLINE int packet_may_open(const struct packet *packet)
 {
-    return (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) == FNET_TCP_SYN;
+    return packet->key.protocol != IPPROTO_TCP ||
+           (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) == FNET_TCP_SYN;
 }
 
 /* ICMP of this type in this packet's family. */

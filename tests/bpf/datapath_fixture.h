@@ -78,6 +78,8 @@ protected:
 
     // Running packets.
     Outcome at_uplink(const Packet& packet) { return run("tc_uplink", packet.bytes(), lab().ifindex("up0")); }
+    /// What a process of the host sends to an address of the host.
+    Outcome at_loopback(const Packet& packet) { return run("tc_loopback", packet.bytes(), FNET_LOOPBACK_IFINDEX); }
     Outcome at_container(const Packet& packet) { return at_container(container_, packet); }
     Outcome at_container(const Container& sender, const Packet& packet) { return run("tc_container", packet.bytes(), sender.ifindex); }
     /// What the kernel is about to send into the network of @p to, after it came in by @p from_ifindex (0: the host's own).

@@ -29,6 +29,7 @@ inline const IpAddress gateway = IpAddress::v4(10, 10, 0, 1), other_gateway = Ip
 inline const IpAddress container_ip = IpAddress::v4(10, 10, 0, 2), neighbour_ip = IpAddress::v4(10, 10, 0, 3);
 inline const IpAddress nobody_ip = IpAddress::v4(10, 10, 0, 99);  // of network 1, unused
 inline const IpAddress stranger_ip = IpAddress::v4(10, 20, 0, 2);
+inline const IpAddress localhost = IpAddress::v4(127, 0, 0, 1), other_localhost = IpAddress::v4(127, 0, 0, 2);
 inline const IpAddress any4 = IpAddress::v4(0, 0, 0, 0), limited_broadcast = IpAddress::v4(255, 255, 255, 255);
 
 /// For literals in tests only: aborts on nonsense.
@@ -39,12 +40,13 @@ inline IpAddress address(const char* text) {
 inline const IpAddress client6 = address("2001:db8:7::7"), router6 = address("2001:db8:2::1"), host6 = address("2001:db8:2::2");
 inline const IpAddress not_our_ip6 = address("2001:db8:2::77");
 inline const IpAddress gateway6 = address("fd00:10::1"), container6 = address("fd00:10::2"), neighbour6 = address("fd00:10::3");
-inline const IpAddress stranger6 = address("fd00:20::2");
+inline const IpAddress stranger6 = address("fd00:20::2"), localhost6 = address("::1");
 inline const IpAddress container_link_local = address("fe80::fa:57ff:fe00:202"), all_nodes = address("ff02::1");
 inline const IpAddress any6{};
 
 inline const Eth from_outside{.src = router_mac, .dst = uplink_mac};
 inline const Eth out_of_uplink{.src = uplink_mac, .dst = router_mac};
+inline const Eth on_loopback{};
 inline const Eth from_container{.src = container_mac, .dst = gateway_mac};
 inline const Eth into_container{.src = gateway_mac, .dst = container_mac};
 inline const Eth from_neighbour{.src = neighbour_mac, .dst = gateway_mac};

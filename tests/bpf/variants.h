@@ -21,6 +21,7 @@ struct Variant {
     const IpAddress& neighbour() const { return v4() ? neighbour_ip : neighbour6; }
     const IpAddress& stranger() const { return v4() ? stranger_ip : stranger6; }
     const IpAddress& gateway() const { return v4() ? test::gateway : gateway6; }
+    const IpAddress& localhost() const { return v4() ? test::localhost : localhost6; }
     const IpAddress& any() const { return v4() ? any4 : any6; }
     Protocol other_protocol() const { return protocol == Protocol::kTcp ? Protocol::kUdp : Protocol::kTcp; }
 

@@ -563,11 +563,9 @@ TEST_F(Contract, AnswerThatCannotBeWrittenIsAFailure) {
 TEST_F(Contract, PortsThatNoPacketWouldReachAreRefused) {
     lab().attach("live");
     lab().container("web");
-    for (const char* const spec : {"2000:80/sctp", "127.0.0.1:2000:80", "[::1]:2000:80"}) {
-        SCOPED_TRACE(spec);
-        expect_error(lab().fastnet(lab().attach_args("web", {"-p", spec})), kUsage, {"not supported yet"});
-        expect_error(lab().fastnet({"publish", "live", spec}), kUsage, {"not supported yet"});
-    }
+    const std::string spec = "2000:80/sctp";
+    expect_error(lab().fastnet(lab().attach_args("web", {"-p", spec})), kUsage, {"not supported yet"});
+    expect_error(lab().fastnet({"publish", "live", spec}), kUsage, {"not supported yet"});
     EXPECT_EQ(lab().json({"ports"}), json::array());
     EXPECT_EQ(lab().count("endpoints"), 1U);
 }

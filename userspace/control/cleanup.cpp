@@ -65,7 +65,7 @@ private:
         const auto datapath = Datapath::open(paths_.pins);
         if (!datapath) return;
         (void)datapath->devices().for_each([&](const std::uint32_t ifindex, const fnet_device& device) {
-            if (device.kind == FNET_DEVICE_UPLINK) ifindexes_.push_back(static_cast<int>(ifindex));
+            if (device.kind != FNET_DEVICE_BRIDGE) ifindexes_.push_back(static_cast<int>(ifindex));
         });
         (void)datapath->services().for_each([&](const fnet_service_key& key, const fnet_service&) { published_.add(ports_of(key)); });
     }

@@ -1,5 +1,8 @@
 #include "userspace/control/host_settings.h"
 
+#include <algorithm>
+#include <array>
+
 #include "userspace/store/crash_point.h"
 
 namespace fastnet {
@@ -49,6 +52,9 @@ Status change_reserved(Store& store, Change change) {
     return carry_out(store, current, saved, plan_reserved(current, saved, change(ours_of(saved))));
 }
 
+/// Of lo alone. On any other device route_localnet would open the host's own 127.0.0.1 to its neighbours (CVE-2020-8558).
+constexpr std::array<std::string_view, 2> kLoopbackPaths{"net/ipv4/conf/lo/route_localnet", "net/ipv4/conf/lo/accept_local"};
+
 }  // namespace
 
 Status ensure_sysctl(std::string_view path, std::string_view value) {
@@ -90,6 +96,23 @@ Result<bool> reserved_ports_in_force(Store& store) {
     if (!saved) return true;
     const ReservedPorts current = TRY(read_reserved_ports());
     return ours_of(saved).without(current).empty();
+}
+
+Status set_loopback_sysctls(Store& store) {
+    for (const std::string_view path : kLoopbackPaths) {
+        const std::string value = TRY(read_sysctl(host_path(path)));
+        if (value == "1") continue;
+        // On record before it is in force: what a killed command left is restored as well.
+        if (!TRY(record_of(store, path))) CHECK_OK(store.save_sysctl({std::string{path}, value, "1"}));
+        crash_point();
+        CHECK_OK(write_sysctl(host_path(path), "1"));
+    }
+    return ok();
+}
+
+bool loopback_sysctls_in_force() {
+    return std::all_of(kLoopbackPaths.begin(), kLoopbackPaths.end(),
+                       [](std::string_view path) { return read_sysctl(host_path(path)).value_or("0") == "1"; });
 }
 
 Status forget_void_records(Store& store) {

@@ -34,6 +34,11 @@ Status release_ports(Store& store, const ReservedPorts& gone);
 /// Exactly these, whatever was reserved before.
 Status sync_reserved_ports(Store& store, const ReservedPorts& wanted);
 
+/// What lets the kernel deliver the replies of published ports to callers at 127.0.0.1 and the host's other addresses:
+/// route_localnet and accept_local of lo.
+Status set_loopback_sysctls(Store& store);
+bool loopback_sysctls_in_force();
+
 /// Whether everything that was reserved still is.
 Result<bool> reserved_ports_in_force(Store& store);
 

@@ -166,6 +166,12 @@ struct Apply {
         const LinkInfo link = TRY(node.netlink().link(step.link));
         return node.datapath().attach_bridge(static_cast<int>(link.index));
     }
+    Status operator()(const ServeLoopback&) const {
+        // The program first: what the settings permit is then already looked at.
+        CHECK_OK(node.datapath().devices().put(FNET_LOOPBACK_IFINDEX, {FNET_DEVICE_LOOPBACK, 0}));
+        CHECK_OK(node.datapath().attach_loopback());
+        return set_loopback_sysctls(node.store());
+    }
     Status operator()(const DetachHooks& step) const { return node.datapath().detach_device(static_cast<int>(step.ifindex)); }
     Status operator()(const InstallEndpoint& step) const {
         const LinkInfo bridge = TRY(node.netlink().link(step.network.bridge));
@@ -323,6 +329,7 @@ Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
     CHECK_OK(datapath.sources().for_each([&](const auto& key, const auto& value) { actual.sources.emplace(key, value); }));
     for (const AttachedHook& hook : datapath.attached())
         if (hook.ifindex > 0) ++actual.hooks[static_cast<std::uint32_t>(hook.ifindex)];
+    actual.loopback_sysctls = loopback_sysctls_in_force();
     return actual;
 }
 

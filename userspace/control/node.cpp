@@ -344,6 +344,9 @@ Result<bool> Node::cheap_checks_pass() {
         if (!device || device->kind != FNET_DEVICE_UPLINK) return false;
         CHECK_OK(datapath_->attach_uplink(static_cast<int>(link->index)));
     }
+    const auto loopback = TRY(datapath_->devices().get(FNET_LOOPBACK_IFINDEX));
+    if (!loopback || !loopback_sysctls_in_force()) return false;
+    CHECK_OK(datapath_->attach_loopback());
     return reserved_ports_in_force(store_);
 }
 

@@ -10,6 +10,7 @@ namespace {
 constexpr unsigned kUplinkHooks = 1;
 constexpr unsigned kBridgeHooks = 2;
 constexpr unsigned kEndpointHooks = 1;
+constexpr unsigned kLoopbackHooks = 1;
 
 class Differ {
 public:
@@ -22,6 +23,7 @@ public:
         drop_endpoints();
         make_bridges();
         put_devices_and_subnets();
+        serve_loopback();
         install_endpoints();
         put_services();
         drop_sources(FNET_SOURCE_DENY);
@@ -123,6 +125,13 @@ private:
         }
     }
 
+    void serve_loopback() {
+        const fnet_device wanted{FNET_DEVICE_LOOPBACK, 0};
+        const auto present = actual_.devices.find(FNET_LOOPBACK_IFINDEX);
+        const bool known = present != actual_.devices.end() && same_bytes(present->second, wanted);
+        if (!known || hooks_of(FNET_LOOPBACK_IFINDEX) < kLoopbackHooks || !actual_.loopback_sysctls) add(ServeLoopback{});
+    }
+
     void install_endpoints() {
         for (const Endpoint& endpoint : desired_.endpoints) {
             const Network* network = network_of(endpoint);
@@ -166,7 +175,7 @@ private:
     }
 
     void drop_the_rest() {
-        std::set<std::uint32_t> devices;
+        std::set<std::uint32_t> devices{FNET_LOOPBACK_IFINDEX};
         for (const std::string& uplink : desired_.uplinks) devices.insert(index_of(uplink));
         for (const Network& network : desired_.networks) devices.insert(index_of(network.bridge));
         for (const auto& [ifindex, device] : actual_.devices)
@@ -210,6 +219,7 @@ struct Describe {
     std::string operator()(const DropSubnet& step) const { return "forget subnet " + step.subnet.to_string(); }
     std::string operator()(const AttachUplink& step) const { return "attach to uplink " + step.link; }
     std::string operator()(const AttachBridge& step) const { return "attach to bridge " + step.link; }
+    std::string operator()(const ServeLoopback&) const { return "serve published ports on lo"; }
     std::string operator()(const DetachHooks& step) const { return "detach from device with index " + std::to_string(step.ifindex); }
     std::string operator()(const InstallEndpoint& step) const { return "install endpoint '" + step.endpoint.name + "'"; }
     std::string operator()(const DropEndpoint& step) const {

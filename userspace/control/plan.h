@@ -56,7 +56,9 @@ struct ActualState {
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses{};
     ServiceRows services{};
     std::map<fnet_source_key, std::uint32_t, AbiLess<fnet_source_key>> sources{};
-    std::map<std::uint32_t, unsigned> hooks{};  ///< programs of ours by ifindex: one on an uplink or an endpoint's veth, two on a bridge
+    /// Programs of ours by ifindex: one on lo, an uplink or an endpoint's veth, two on a bridge.
+    std::map<std::uint32_t, unsigned> hooks{};
+    bool loopback_sysctls = false;  ///< route_localnet and accept_local of lo
 };
 
 // --- steps --------------------------------------------------------------------------------------------------------
@@ -87,6 +89,8 @@ struct AttachUplink {
 struct AttachBridge {
     std::string link;
 };
+/// Program, device entry and settings of lo.
+struct ServeLoopback {};
 struct DetachHooks {
     std::uint32_t ifindex;
 };
@@ -118,8 +122,8 @@ struct DropSources {
     std::vector<fnet_source_key> keys;
 };
 
-using Step = std::variant<MakeBridge, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink, AttachBridge, DetachHooks,
-                          InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutService, DropService, DropSources>;
+using Step = std::variant<MakeBridge, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink, AttachBridge, ServeLoopback,
+                          DetachHooks, InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutService, DropService, DropSources>;
 using Plan = std::vector<Step>;
 
 /// One line, for people.

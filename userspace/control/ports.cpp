@@ -110,9 +110,6 @@ Status check_supported(const std::vector<PublishSpec>& specs) {
     for (const PublishSpec& spec : specs) {
         const std::string what = "publish '" + spec.to_string() + "': not supported yet: ";
         if (spec.protocol == Protocol::kSctp) return usage_error(what + "SCTP", "publish tcp or udp");
-        if (spec.host_ip && spec.host_ip->is_loopback())
-            return usage_error(what + "a port of a loopback address",
-                               "name an address that other hosts reach, or leave it out to publish on all of them");
     }
     return ok();
 }

@@ -33,8 +33,8 @@ TEST(Plan, EmptyKernelIsBuiltFromTheBridgeUpwards) {
     actual.links = {{"eth0", {kUplinkIndex, 0, true}}, {"fnv-3", {kWebIndex, 0, false}}};
     EXPECT_THAT(steps(desired_node(), actual),
                 ElementsAre("set up bridge fn-1-default", "register device fn-1-default", "attach to bridge fn-1-default",
-                            "register subnet 172.30.0.0/16", "register device eth0", "attach to uplink eth0", "install endpoint 'web'",
-                            "register address 172.30.0.2", "publish 0.0.0.0:2000->80/tcp"));
+                            "register subnet 172.30.0.0/16", "register device eth0", "attach to uplink eth0", "serve published ports on lo",
+                            "install endpoint 'web'", "register address 172.30.0.2", "publish 0.0.0.0:2000->80/tcp"));
 }
 
 TEST(Plan, CountersAndFlagsOfBpfAreNoDifference) {
@@ -66,6 +66,9 @@ TEST(Plan, EachMissingPieceIsPutBackAlone) {
         {"uplink entry", [](ActualState& s) { s.devices.erase(kUplinkIndex); }, "register device eth0"},
         {"bridge entry", [](ActualState& s) { s.devices.erase(kBridgeIndex); }, "register device fn-1-default"},
         {"uplink hook", [](ActualState& s) { s.hooks.erase(kUplinkIndex); }, "attach to uplink eth0"},
+        {"lo's hook", [](ActualState& s) { s.hooks.erase(FNET_LOOPBACK_IFINDEX); }, "serve published ports on lo"},
+        {"lo's entry", [](ActualState& s) { s.devices.erase(FNET_LOOPBACK_IFINDEX); }, "serve published ports on lo"},
+        {"lo's settings", [](ActualState& s) { s.loopback_sysctls = false; }, "serve published ports on lo"},
         {"subnet", [](ActualState& s) { s.subnets.clear(); }, "register subnet 172.30.0.0/16"},
         {"endpoint entry", [](ActualState& s) { s.endpoints.clear(); }, "install endpoint 'web'"},
         {"endpoint hook", [](ActualState& s) { s.hooks.erase(kWebIndex); }, "install endpoint 'web'"},

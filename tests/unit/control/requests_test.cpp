@@ -40,14 +40,10 @@ TEST(AttachRequests, PublishingNeedsBridgeModeAndSaysWhy) {
 }
 
 TEST(AttachRequests, PortsThatNoPacketWouldReachAreRefused) {
-    for (const char* const spec :
-         {"2000:80/sctp", "127.0.0.1:2000:80", "127.8.8.8::80", "[::1]:2000:80", "[::ffff:127.0.0.1]:2000:80/udp"}) {
-        SCOPED_TRACE(spec);
-        AttachRequest attach = request(EndpointMode::kBridge);
-        attach.ports = {*PublishSpec::parse("2001:80"), *PublishSpec::parse(spec)};
-        expect_usage(check_request(attach), "not supported yet");
-    }
-    for (const char* const spec : {"2000:80/udp", "0.0.0.0:2000:80", "128.0.0.1:2000:80", "[::2]:2000:80"}) {
+    AttachRequest sctp = request(EndpointMode::kBridge);
+    sctp.ports = {*PublishSpec::parse("2001:80"), *PublishSpec::parse("2000:80/sctp")};
+    expect_usage(check_request(sctp), "not supported yet");
+    for (const char* const spec : {"2000:80/udp", "0.0.0.0:2000:80", "127.0.0.1:2000:80", "127.8.8.8::80", "[::1]:2000:80/udp"}) {
         SCOPED_TRACE(spec);
         AttachRequest attach = request(EndpointMode::kBridge);
         attach.ports = {*PublishSpec::parse(spec)};

@@ -66,12 +66,15 @@ inline ActualState actual_node() {
     actual.links = {
         {"eth0", {kUplinkIndex, 0, true}}, {"fn-1-default", {kBridgeIndex, 0, true}}, {"fnv-3", {kWebIndex, kBridgeIndex, true}}};
     actual.bridges = {{"fn-1-default", bridge_wanted(default_network(), 1500)}};
-    actual.devices = {{kUplinkIndex, {FNET_DEVICE_UPLINK, 0}}, {kBridgeIndex, {FNET_DEVICE_BRIDGE, 1}}};
+    actual.devices = {{kUplinkIndex, {FNET_DEVICE_UPLINK, 0}},
+                      {kBridgeIndex, {FNET_DEVICE_BRIDGE, 1}},
+                      {FNET_LOOPBACK_IFINDEX, {FNET_DEVICE_LOOPBACK, 0}}};
     actual.subnets = {{prefix("172.30.0.0/16"), 1}};
     actual.endpoints = {{kWebIndex, endpoint_value(web(), default_network(), kBridgeIndex)}};
     actual.addresses = {{address_key(ip("172.30.0.2"), 1), address_value(kWebIndex, web().mac)}};
     actual.services = service_rows({web_port()}, web(), default_network());
-    actual.hooks = {{kUplinkIndex, 1}, {kBridgeIndex, 2}, {kWebIndex, 1}};
+    actual.hooks = {{kUplinkIndex, 1}, {kBridgeIndex, 2}, {kWebIndex, 1}, {FNET_LOOPBACK_IFINDEX, 1}};
+    actual.loopback_sysctls = true;
     return actual;
 }
 
