@@ -10,7 +10,7 @@
 struct fnet_flow_key {
     struct fnet_addr src;
     struct fnet_addr dst;
-    __be16 src_port;  /* ICMP echo request: the identifier; echo reply: 0 */
+    __be16 src_port;  /* zero where there are none; ICMP echo request: the identifier; echo reply: 0 */
     __be16 dst_port;  /* ICMP echo reply: the identifier; echo request: 0 */
     __u32 ifindex;    /* the endpoint's host-side veth, FNET_LOOPBACK_IFINDEX, or 0 on the outside (any uplink).
                          An endpoint can so never match a flow that is not its own. */
@@ -94,6 +94,14 @@ struct fnet_mapping {
 };
 FNET_ASSERT(sizeof(struct fnet_mapping) == 8, "no hidden padding");
 
+/* Key of `host_portless`: who sends the host itself a protocol without ports. */
+struct fnet_portless_key {
+    struct fnet_addr peer;
+    __u8 protocol;
+    __u8 reserved[7]; /* zero, part of the hash */
+};
+FNET_ASSERT(sizeof(struct fnet_portless_key) == 24, "no hidden padding");
+
 /* What a flow is to the collector, in the order in which it is given up under pressure (answered datagrams and closing
  * TCP when idle); established TCP never is. */
 enum fnet_flow_class {
@@ -124,4 +132,5 @@ struct fnet_flow_table {
     __u64 expired;                 /* flows removed by time-out */
     __u64 reclaimed;               /* flows removed under pressure */
     __u64 ticks;                   /* of the collector: shows that it runs */
+    __u64 portless[4];             /* bit n: protocol n, which has no ports, had a masqueraded flow once */
 };

@@ -39,7 +39,8 @@
     ROW(TUNNEL_UNKNOWN_PEER, DROP, "VXLAN from an address that is no peer") \
     ROW(TUNNEL_UNKNOWN_NETWORK, DROP, "VXLAN for a VNI that does not live here") \
     ROW(TUNNEL_BAD_INNER, DROP, "VXLAN with an inner packet that its sender may not send") \
-    ROW(ICMP_FORWARDED, FAST, "ICMP error about a flow, translated with the packet that it quotes")
+    ROW(ICMP_FORWARDED, FAST, "ICMP error about a flow, translated with the packet that it quotes") \
+    ROW(PROTOCOL_IN_USE, DROP, "another container, or the host, talks this protocol without ports to this destination")
 
 enum fnet_verdict {
 #define FNET_VERDICT_ENUM(name, kind, text) FNET_##name,

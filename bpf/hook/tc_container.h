@@ -293,10 +293,12 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
             return drop(skb, FRAGMENT);
         /* An echo reply without a flow answers nobody; as the first packet of one it would take the peer's later pings
          * away from the host. */
-        if (packet->kind != PACKET_TUPLE || is_echo(packet, ICMP_ECHOREPLY, ICMPV6_ECHO_REPLY))
+        if (packet->kind > PACKET_PORTLESS || is_echo(packet, ICMP_ECHOREPLY, ICMPV6_ECHO_REPLY))
             return drop(skb, UNSUPPORTED_PROTOCOL);
-        if (key->protocol == IPPROTO_TCP && (packet->tcp_flags & FNET_TCP_RST))
+        if (packet->tcp_flags & FNET_TCP_RST)
             return drop(skb, RESET_WITHOUT_FLOW);
+        if (packet->kind == PACKET_PORTLESS && !routed && portless_is_hosts(packet))
+            return answer(skb, packet, FNET_PROTOCOL_IN_USE, 0);
     }
     if (service && !source_allowed(service, &key->src))
         return drop(skb, SOURCE_DENIED);
@@ -346,8 +348,8 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         mac_set_gateway(work->reply.exit_src_mac);
     }
     result = flow_open(skb, packet->is_ipv6);
-    if (result == FNET_PORTS_EXHAUSTED)
-        return answer(skb, packet, FNET_PORTS_EXHAUSTED, 0);
+    if (result == FNET_PORTS_EXHAUSTED || result == FNET_PROTOCOL_IN_USE)
+        return answer(skb, packet, (__u32)result, 0);
     return result == FLOW_CREATED ? FLOW_CREATED : leave(skb, (__u32)result, TC_ACT_SHOT);
 }
 
@@ -366,7 +368,7 @@ int tc_container(struct __sk_buff *skb)
         return drop(skb, VLAN_TAGGED);
     packet_parse(skb, &packet);
     packet.key.ifindex = ifindex;
-    if (packet.gateway_bound && packet.kind == PACKET_TUPLE) {
+    if (packet.gateway_bound && packet.kind <= PACKET_PORTLESS) {
         flow = bpf_map_lookup_elem(&flows, &packet.key);
         if (likely(flow)) {
             action = flow_forward(skb, &packet, flow);
@@ -387,9 +389,15 @@ int tc_container(struct __sk_buff *skb)
     if (packet.kind == PACKET_ARP || packet.multicast)
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
 
-    if (unlikely(endpoint->flags & FNET_ENDPOINT_HAIRPIN) && packet.kind == PACKET_TUPLE &&
-        bpf_map_lookup_elem(&flows, &packet.key))
-        return flow_follow(skb, &packet);
+    if (unlikely(endpoint->flags & FNET_ENDPOINT_HAIRPIN)) {
+        if (packet.kind == PACKET_TUPLE && bpf_map_lookup_elem(&flows, &packet.key))
+            return flow_follow(skb, &packet);
+        if (packet.kind == PACKET_ICMP_OTHER && icmp_is_error(&packet)) {
+            action = icmp_error_forward(skb, &packet, ifindex);
+            if (action != ICMP_ERROR_NOT_OURS)
+                return action;
+        }
+    }
     owner.addr = packet.key.dst;
     owner.network = endpoint->network;
     target = bpf_map_lookup_elem(&addresses, &owner);

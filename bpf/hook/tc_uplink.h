@@ -71,8 +71,8 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     key = &packet->key;
     if (!port_is_published(packet->is_ipv6, key->protocol, key->dst_port))
         return to_kernel(skb, HOST_TRAFFIC);
-    /* Only a SYN opens a TCP flow. Anything else belongs to a connection of the host's own that was there before the
-     * port was published, or to nothing: the kernel knows, and answers with RST. */
+    /* Only a SYN or an INIT opens such a flow. Anything else belongs to a connection of the host's own that was there
+     * before the port was published, or to nothing: the kernel knows, and answers with RST. */
     if (!packet_may_open(packet))
         return to_kernel(skb, NO_FLOW);
     service = service_find(&key->dst, key->protocol, key->dst_port, 0);
@@ -159,7 +159,7 @@ int tc_uplink(struct __sk_buff *skb)
         return drop(skb, MALFORMED);
     if (packet.kind >= PACKET_ARP)
         return to_kernel(skb, HOST_TRAFFIC);
-    if (packet.kind == PACKET_TUPLE) {
+    if (packet.kind == PACKET_TUPLE || (packet.kind == PACKET_PORTLESS && portless_flow_possible(key->protocol))) {
         flow = bpf_map_lookup_elem(&flows, key);
         if (likely(flow)) {
             action = flow_forward(skb, &packet, flow);
@@ -181,6 +181,8 @@ int tc_uplink(struct __sk_buff *skb)
         action = icmp_is_error(&packet) ? icmp_error_forward(skb, &packet, 0) : ICMP_ERROR_NOT_OURS;
         return action == ICMP_ERROR_NOT_OURS ? to_kernel(skb, ICMP_TO_KERNEL) : action;
     }
+    if (packet.kind == PACKET_PORTLESS)
+        portless_host_note(&packet);
     if (packet.kind != PACKET_TUPLE)
         return to_kernel(skb, HOST_TRAFFIC);
     action = uplink_open(skb, &packet);

@@ -107,7 +107,7 @@ __noinline int answer(struct __sk_buff *skb, struct packet *packet, __u32 verdic
     int is_ipv6, filled_in = -1;
 
     leave(skb, verdict, TC_ACT_SHOT);
-    if (!work || !packet || packet->kind != PACKET_TUPLE || !answer_is_due(ifindex))
+    if (!work || !packet || packet->kind > PACKET_PORTLESS || !answer_is_due(ifindex))
         return TC_ACT_SHOT;
     is_ipv6 = packet->is_ipv6;
     endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);

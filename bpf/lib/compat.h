@@ -49,6 +49,16 @@ struct icmp_header { /* RFC 792, RFC 4443: the part that both share */
     __be16 id; /* of echo */
     __be16 sequence;
 };
+struct sctp_header { /* RFC 9260 3.1, and the start of the first chunk */
+    __be16 source;
+    __be16 dest;
+    __be32 verification_tag;
+    __le32 checksum;
+    __u8 chunk_type;
+    __u8 chunk_flags;
+    __be16 chunk_length;
+};
+enum { SCTP_INIT = 1, SCTP_ABORT = 6, SCTP_SHUTDOWN_COMPLETE = 14 };
 struct arp_header { /* RFC 826 */
     __be16 hardware;
     __be16 protocol;

@@ -6,6 +6,7 @@
 
 #include "bpf/lib/exit.h"
 #include "bpf/lib/nat.h"
+#include "bpf/lib/portless.h"
 
 #define FNET_PORT_TRIES 32
 #define FNET_PORT_TRIES_BEFORE_CLOSED 4 /* when a closed flow's port could be had instead */
@@ -79,6 +80,13 @@ FNET_INLINE int host_socket_exists(struct __sk_buff *skb, int is_ipv6, __u8 prot
     return 1;
 }
 
+/* A port that may be another one outside: not where a checksum of the whole packet covers it, nor where there is none.
+ */
+FNET_INLINE int port_may_change(__u8 protocol)
+{
+    return protocol != IPPROTO_SCTP && !protocol_is_portless(protocol);
+}
+
 struct port_walk { /* small: it lies on the deepest chain of calls */
     struct __sk_buff *skb;
     __u32 candidate;   /* host order, as all here */
@@ -87,7 +95,8 @@ struct port_walk { /* small: it lies on the deepest chain of calls */
     __u16 first, last;
     __u8 is_ipv6;
     __u8 host_source;
-    __u8 exclusive; /* the port is claimed for a mapping first */
+    __u8 own_service; /* the port that cannot change is published, but by this container */
+    __u8 exclusive;   /* the port is claimed for a mapping first */
     __u8 claimed;
     __u8 full;
 };
@@ -96,7 +105,7 @@ struct port_walk { /* small: it lies on the deepest chain of calls */
  * or that a socket of the host has: so no flow can shadow the host's. */
 FNET_INLINE int host_port_free(struct port_walk *walk, const struct fnet_flow_key *reply, __be16 port)
 {
-    if (port_is_published(walk->is_ipv6, reply->protocol, port))
+    if (port_is_published(walk->is_ipv6, reply->protocol, port) && !walk->own_service)
         return 0;
     return !host_socket_exists(walk->skb, walk->is_ipv6, reply->protocol, &reply->src, reply->src_port, &reply->dst,
                                port);
@@ -165,6 +174,20 @@ FNET_INLINE __u32 random_port(const struct port_walk *walk)
     return walk->first + bpf_get_prandom_u32() % (walk->last - walk->first + 1U);
 }
 
+/* SCTP's ports are the same on both sides: what a container sends from the port that it publishes belongs to it. */
+FNET_INLINE int is_own_service(const struct fnet_scratch *work, int is_ipv6)
+{
+    const struct fnet_flow_key *key = &work->original_key;
+    struct fnet_service *service;
+
+    if (!port_is_published(is_ipv6, key->protocol, key->src_port))
+        return 0;
+    service = service_find(&work->reply_key.dst, key->protocol, key->src_port, 0);
+    if (!service)
+        service = service_find(&work->reply_key.dst, key->protocol, key->src_port, 1);
+    return service && service->endpoint_ifindex == work->original.endpoint_ifindex;
+}
+
 /* Any port that is free: the wanted one, else one after a random start. */
 FNET_INLINE void port_of_choice(struct port_walk *walk, __u16 wanted)
 {
@@ -172,7 +195,7 @@ FNET_INLINE void port_of_choice(struct port_walk *walk, __u16 wanted)
     if (wanted < walk->first || wanted > walk->last)
         walk->candidate = random_port(walk);
     bpf_loop(1, port_step, walk, 0);
-    if (!walk->claimed && !walk->full) {
+    if (!walk->claimed && !walk->full && walk->first != walk->last) {
         if (walk->host_source) {
             walk->first = cfg.masquerade_first;
             walk->last = cfg.masquerade_last;
@@ -226,6 +249,9 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     wanted = bpf_ntohs(work->original_key.src_port);
     if (!walk.host_source && original->exit == FNET_EXIT_LINK) { /* from a routed container: nothing is translated */
         walk.first = walk.last = wanted;
+    } else if (!port_may_change(work->original_key.protocol)) {
+        walk.first = walk.last = wanted;
+        walk.own_service = (original->flags & FNET_FLOW_MASQUERADE) && is_own_service(work, (int)is_ipv6);
     } else if (original->flags & FNET_FLOW_MASQUERADE) {
         /* ICMP's identifiers too: a container must not be able to use up those of the host's pings. */
         walk.first = cfg.masquerade_first;
@@ -252,7 +278,9 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     }
     if (!walk.claimed) {
         slot_free(index);
-        return walk.full ? FNET_FLOW_TABLE_FULL : FNET_PORTS_EXHAUSTED;
+        if (walk.full)
+            return FNET_FLOW_TABLE_FULL;
+        return protocol_is_portless(work->original_key.protocol) ? FNET_PROTOCOL_IN_USE : FNET_PORTS_EXHAUSTED;
     }
     original->new_src_port = work->reply_key.dst_port;
     nat_set_address_difference(&work->original_key, original);
@@ -270,6 +298,7 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     if (!slot)
         return FNET_INTERNAL_ERROR;
     slot->key = work->original_key;
+    portless_flow_note(table, work->original_key.protocol);
     __sync_lock_test_and_set(&slot->flow_class, FNET_CLASS_HALF_OPEN);
     class_count(FNET_CLASS_HALF_OPEN, 1);
 

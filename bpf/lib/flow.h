@@ -27,6 +27,12 @@ FNET_INLINE void flow_partner_key(const struct fnet_flow_key *key, const struct 
     *(__u64 *)&partner->protocol = key->protocol;
 }
 
+/* Of a flow whose originator answered the reply. */
+FNET_INLINE __u32 steady_class(__u8 protocol)
+{
+    return protocol == IPPROTO_TCP ? FNET_CLASS_ESTABLISHED : FNET_CLASS_DATAGRAM;
+}
+
 FNET_INLINE void class_count(__u32 flow_class, __s64 by)
 {
     struct fnet_flow_table *table = map_single(flow_table);
@@ -264,7 +270,7 @@ __noinline int flow_track(struct fnet_flow *flow, const struct fnet_flow_key *ke
                 flow->flags &= ~(FNET_FLOW_RESET | FNET_FLOW_ALIVE);
                 partner->flags &= ~(FNET_FLOW_RESET | FNET_FLOW_ALIVE);
                 flow->state = partner->state = FNET_FLOW_ESTABLISHED;
-                flow_reclassify(flow->slot, FNET_CLASS_ESTABLISHED);
+                flow_reclassify(flow->slot, steady_class(key->protocol));
             }
         }
         return 0;
@@ -278,7 +284,7 @@ __noinline int flow_track(struct fnet_flow *flow, const struct fnet_flow_key *ke
     } else if (flow->state == FNET_FLOW_REPLIED && (key->protocol != IPPROTO_TCP || (tcp_flags & FNET_TCP_ACK))) {
         flow->state = FNET_FLOW_ESTABLISHED;
         if (!(partner->flags & FNET_FLOW_FIN)) /* else it is closing already */
-            flow_reclassify(flow->slot, key->protocol == IPPROTO_TCP ? FNET_CLASS_ESTABLISHED : FNET_CLASS_DATAGRAM);
+            flow_reclassify(flow->slot, steady_class(key->protocol));
     }
     if (tcp_flags & FNET_TCP_FIN) {
         flow->flags |= FNET_FLOW_FIN;

@@ -38,13 +38,15 @@ FNET_INLINE int icmp_quote_key(const struct fnet_icmp_quote *quote, struct fnet_
         address_from_v6(&key->dst, &quote->v6.saddr);
         key->protocol = quote->v6.nexthdr;
     } else {
-        if (quote->v4.version != 4 || quote->v4.ihl != 5 || (quote->v4.frag_off & bpf_htons(0x1fff)))
+        if (quote->v4.version != 4 || quote->v4.ihl < 5 || (quote->v4.frag_off & bpf_htons(0x1fff)))
             return 0;
         address_from_v4(&key->src, quote->v4.daddr);
         address_from_v4(&key->dst, quote->v4.saddr);
         key->protocol = quote->v4.protocol;
     }
-    if (key->protocol == IPPROTO_TCP || key->protocol == IPPROTO_UDP) {
+    if (protocol_is_portless(key->protocol))
+        return 1;
+    if (key->protocol == IPPROTO_TCP || key->protocol == IPPROTO_UDP || key->protocol == IPPROTO_SCTP) {
         key->src_port = quote->l4[1];
         key->dst_port = quote->l4[0];
         return 1;
@@ -78,6 +80,8 @@ FNET_INLINE __u64 icmp_quote_translate(struct fnet_icmp_quote *quote, const stru
         quote->v4.saddr = flow->new_dst.words[3];
         quote->v4.daddr = flow->new_src.words[3];
     }
+    if (!port_may_change(protocol))
+        return change;
     change += flow->port_diff;
     if (protocol == IPPROTO_TCP) {
         quote->l4[0] = flow->new_dst_port;
@@ -108,7 +112,7 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
     struct fnet_icmp_quote *quote;
     struct fnet_flow_key *key;
     struct fnet_flow *flow;
-    __u32 quoted, l4, header, tcp_check = 0;
+    __u32 quoted, l4, tcp_check = 0;
     __u64 change, outer = 0;
     __u64 flags = 0;
     __u16 check[2];
@@ -121,11 +125,11 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
     key = &work->reply_key;
     is_ipv6 = packet->is_ipv6;
     quoted = packet->l4_offset + ICMP_HEADER_LENGTH;
-    header = is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-    l4 = quoted + header;
-    if ((is_ipv6 ? bpf_skb_load_bytes(skb, quoted, &quote->v6, sizeof(quote->v6))
-                 : bpf_skb_load_bytes(skb, quoted, &quote->v4, sizeof(quote->v4))) ||
-        bpf_skb_load_bytes(skb, l4, quote->l4, sizeof(quote->l4)))
+    if (is_ipv6 ? bpf_skb_load_bytes(skb, quoted, &quote->v6, sizeof(quote->v6))
+                : bpf_skb_load_bytes(skb, quoted, &quote->v4, sizeof(quote->v4)))
+        return ICMP_ERROR_NOT_OURS;
+    l4 = quoted + (is_ipv6 ? sizeof(struct ipv6hdr) : quote->v4.ihl * 4U);
+    if (bpf_skb_load_bytes(skb, l4, quote->l4, sizeof(quote->l4)))
         return ICMP_ERROR_NOT_OURS;
     __builtin_memset(key, 0, sizeof(*key));
     if (!icmp_quote_key(quote, key, is_ipv6))

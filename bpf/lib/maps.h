@@ -119,6 +119,14 @@ struct {
     __type(value, struct fnet_verdict_count);
 } verdicts SEC(".maps");
 
+/* When (CLOCK_MONOTONIC, coarse) the host last heard it. LRU: forged sources push out one another. */
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 8192);
+    __type(key, struct fnet_portless_key);
+    __type(value, __u64);
+} host_portless SEC(".maps");
+
 /* What the purge program is asked and answers; used by one process at a time, under the node's lock. */
 struct fnet_purge {
     __u32 endpoint_ifindex; /* remove flows of this endpoint, or */

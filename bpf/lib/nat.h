@@ -83,8 +83,12 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
     __u32 *words;
 
     /* First, because the helper invalidates the packet pointers. */
-    if (packet->csum_offset && nat_checksum(skb, packet, flow))
-        return -1;
+    if (likely(packet->csum_offset)) {
+        if (nat_checksum(skb, packet, flow))
+            return -1;
+    } else if (packet->is_ipv6) {
+        bpf_csum_update(skb, flow->address_diff); /* as below */
+    }
     data = (void *)(long)skb->data;
     data_end = (void *)(long)skb->data_end;
     if (data + ETH_HLEN + sizeof(struct ipv6hdr) > data_end &&

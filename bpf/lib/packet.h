@@ -10,7 +10,8 @@
 #define FNET_TCP_ACK 0x10
 
 enum packet_kind {
-    PACKET_TUPLE,      /* TCP, UDP or ICMP echo: the key is complete */
+    PACKET_TUPLE,      /* TCP, UDP, SCTP or ICMP echo: the key is complete */
+    PACKET_PORTLESS,   /* a protocol of which only the addresses are translated: the key is complete, without ports */
     PACKET_ICMP_OTHER, /* ICMP(v6) that is not echo; addresses and protocol are valid */
     PACKET_FRAGMENT,   /* addresses and protocol are valid */
     PACKET_OTHER_L4,   /* IP with another protocol or an extension header; addresses are valid */
@@ -26,7 +27,7 @@ struct packet {
     __u8 kind;                /* enum packet_kind */
     __u8 is_ipv6;
     __u8 ttl;
-    __u8 tcp_flags;
+    __u8 tcp_flags; /* of SCTP what the first chunk amounts to */
     __u8 icmp_type;
     __u8 csum_offset;   /* of the L4 checksum from l4_offset; 0 = no checksum of ours */
     __u8 l4_header;     /* bytes; TCP with its options */
@@ -120,6 +121,46 @@ FNET_INLINE int address_loopback(const struct fnet_addr *a, int is_ipv6)
     return is_ipv6 ? address_v6_loopback(a) : v4_never_on_wire(a->words[3]);
 }
 
+#define PROTOCOL_OSPF 89
+#define PROTOCOL_VRRP 112
+#define PROTOCOL_MOBILITY 135
+#define PROTOCOL_HIP 139
+#define PROTOCOL_SHIM6 140
+
+/* Does a packet of this protocol stay good when its addresses change? ESP, GRE, IP in IP and whatever is not known
+ * does. Not so what covers them by a check of its own: AH by its ICV (RFC 4302 3.3.3), DCCP, UDP-Lite, HIP, mobility,
+ * and over IPv6 OSPF, PIM and VRRP by a pseudo-header; IGMP and these routing protocols have no business beyond their
+ * link either. The rest is no transport: headers of IPv6 that have not been skipped, ICMP of the other family. */
+FNET_INLINE int protocol_is_portless(__u8 protocol)
+{
+    switch (protocol) {
+    case IPPROTO_HOPOPTS:
+    case IPPROTO_ICMP:
+    case IPPROTO_IGMP:
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_DCCP:
+    case IPPROTO_ROUTING:
+    case IPPROTO_FRAGMENT:
+    case IPPROTO_AH:
+    case IPPROTO_ICMPV6:
+    case IPPROTO_NONE:
+    case IPPROTO_DSTOPTS:
+    case PROTOCOL_OSPF:
+    case IPPROTO_PIM:
+    case PROTOCOL_VRRP:
+    case IPPROTO_SCTP:
+    case PROTOCOL_MOBILITY:
+    case IPPROTO_UDPLITE:
+    case PROTOCOL_HIP:
+    case PROTOCOL_SHIM6:
+    case IPPROTO_RAW:
+        return 0;
+    default:
+        return 1;
+    }
+}
+
 FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end, __u32 l4_length)
 {
     struct fnet_flow_key *key = &packet->key;
@@ -146,6 +187,22 @@ FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end,
         packet->l4_header = sizeof(*udp);
         return PACKET_TUPLE;
     }
+    case IPPROTO_SCTP: {
+        /* Its checksum covers the ports but no addresses, so these are all that is ever changed. INIT, ABORT and
+         * SHUTDOWN COMPLETE are to an association what SYN and RST are to a connection; an ABORT behind another chunk
+         * is missed, and the time-out ends the flow. */
+        struct sctp_header *sctp = l4;
+        if ((void *)(sctp + 1) > data_end || l4_length < sizeof(*sctp))
+            return PACKET_MALFORMED;
+        key->src_port = sctp->source;
+        key->dst_port = sctp->dest;
+        if (sctp->chunk_type == SCTP_INIT)
+            packet->tcp_flags = FNET_TCP_SYN;
+        else if (sctp->chunk_type == SCTP_ABORT || sctp->chunk_type == SCTP_SHUTDOWN_COMPLETE)
+            packet->tcp_flags = FNET_TCP_RST;
+        packet->l4_header = offsetof(struct sctp_header, chunk_type);
+        return PACKET_TUPLE;
+    }
     case IPPROTO_ICMP:
     case IPPROTO_ICMPV6: {
         /* The fields used here lie at the same place in both (RFC 792, RFC 4443). */
@@ -167,7 +224,7 @@ FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end,
         return PACKET_TUPLE;
     }
     default:
-        return PACKET_OTHER_L4;
+        return protocol_is_portless(key->protocol) ? PACKET_PORTLESS : PACKET_OTHER_L4;
     }
 }
 
@@ -258,10 +315,10 @@ __noinline int packet_parse_pulled(struct __sk_buff *skb, struct packet *packet)
     return packet_parse_linear(skb, packet);
 }
 
-/* Of TCP only a SYN opens a flow. */
+/* Of TCP only a SYN opens a flow, of SCTP only an INIT. */
 FNET_INLINE int packet_may_open(const struct packet *packet)
 {
-    return packet->key.protocol != IPPROTO_TCP ||
+    return (packet->key.protocol != IPPROTO_TCP && packet->key.protocol != IPPROTO_SCTP) ||
            (packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK | FNET_TCP_RST)) == FNET_TCP_SYN;
 }
 

@@ -88,8 +88,10 @@ fnet_addr to_abi(const IpAddress& address) {
 }
 
 fnet_filter port_filter(Protocol protocol, Family family) {
-    if (family == Family::kIpv4) return protocol == Protocol::kTcp ? FNET_FILTER_TCP4 : FNET_FILTER_UDP4;
-    return protocol == Protocol::kTcp ? FNET_FILTER_TCP6 : FNET_FILTER_UDP6;
+    const bool v4 = family == Family::kIpv4;
+    if (protocol == Protocol::kTcp) return v4 ? FNET_FILTER_TCP4 : FNET_FILTER_TCP6;
+    if (protocol == Protocol::kSctp) return v4 ? FNET_FILTER_SCTP4 : FNET_FILTER_SCTP6;
+    return v4 ? FNET_FILTER_UDP4 : FNET_FILTER_UDP6;
 }
 
 fnet_flow_key key_of(Protocol protocol, const IpAddress& src, std::uint16_t src_port, const IpAddress& dst, std::uint16_t dst_port,

@@ -119,6 +119,26 @@ TEST_F(IcmpErrors, AboutAPingFindsItsIdentifier) {
                        echo(kEchoRequest6, 20008)));
 }
 
+TEST_F(IcmpErrors, QuoteWithOptionsIsTranslated) {
+    const Bytes options{1, 1, 1, 1, 0x94, 4, 0, 0};
+    at_container(from_container / ip(container_ip, client) / udp(20000, 53));
+    EXPECT_THAT(at_uplink(from_outside / ip(router, host_ip) / Icmp{.type = kTimeExceeded4, .code = 0} /
+                          Ipv4{.src = host_ip, .dst = client, .ttl = 1, .options = options} / Packet{udp(20000, 53)}),
+                RedirectsError(into_container / ip(router, container_ip, 63) / Icmp{.type = kTimeExceeded4, .code = 0} /
+                               Ipv4{.src = container_ip, .dst = client, .ttl = 1, .options = options} / Packet{udp(20000, 53)}));
+}
+
+TEST_F(IcmpErrors, TravelThroughAHairpin) {
+    // Both are on one network: the server answers to the caller's own MAC, not to the gateway's.
+    publish({.protocol = Protocol::kUdp, .address = host_ip}, neighbour());
+    at_container(from_container / ip(container_ip, host_ip) / udp(20000, 8080));
+    const Eth direct{.src = neighbour_mac, .dst = container_mac};
+    EXPECT_THAT(at_container(neighbour(), direct / ip(neighbour_ip, container_ip) / Icmp{.type = kUnreachable4, .code = 3} /
+                                              ip(container_ip, neighbour_ip, 63) / udp(20000, 80)),
+                RedirectsError(into_container / ip(host_ip, container_ip, 63) / Icmp{.type = kUnreachable4, .code = 3} /
+                               ip(container_ip, host_ip, 63) / udp(20000, 8080)));
+}
+
 TEST_F(IcmpErrors, RedirectsAndInformationAreNotForwarded) {
     at_container(from_container / ip(container_ip, client) / udp(20000, 53));
     for (const std::uint8_t type : {std::uint8_t{4}, std::uint8_t{5}, std::uint8_t{13}})

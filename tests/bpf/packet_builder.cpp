@@ -51,12 +51,12 @@ struct Addresses {
 /// The number by which the header before it announces @p layer.
 std::uint8_t protocol_of(const Layer* layer, bool v6) {
     if (layer == nullptr) return v6 ? 59 : kProtocolExperimental;  // 59: no next header
-    return std::visit(
-        Overloaded{[](const Tcp&) -> std::uint8_t { return 6; }, [](const Udp&) -> std::uint8_t { return 17; },
-                   [&](const Icmp&) -> std::uint8_t { return v6 ? 58 : 1; }, [](const Ipv6Extension& extension) { return extension.type; },
-                   [](const Ipv6Fragment&) { return kProtocolFragment; }, [](const Ipv4&) -> std::uint8_t { return 4; },
-                   [](const Ipv6&) -> std::uint8_t { return 41; }, [](const auto&) { return kProtocolExperimental; }},
-        *layer);
+    return std::visit(Overloaded{[](const Tcp&) -> std::uint8_t { return 6; }, [](const Udp&) -> std::uint8_t { return 17; },
+                                 [](const Sctp&) -> std::uint8_t { return 132; }, [&](const Icmp&) -> std::uint8_t { return v6 ? 58 : 1; },
+                                 [](const Ipv6Extension& extension) { return extension.type; },
+                                 [](const Ipv6Fragment&) { return kProtocolFragment; }, [](const Ipv4&) -> std::uint8_t { return 4; },
+                                 [](const Ipv6&) -> std::uint8_t { return 41; }, [](const auto&) { return kProtocolExperimental; }},
+                      *layer);
 }
 
 std::uint16_t ether_type_of(const Layer* layer) {
@@ -65,6 +65,17 @@ std::uint16_t ether_type_of(const Layer* layer) {
                                  [](const Arp&) { return kEtherArp; }, [](const Vlan& vlan) { return vlan.tag_protocol; },
                                  [](const auto&) -> std::uint16_t { return 0x88b5; }},  // IEEE local experimental
                       *layer);
+}
+
+/// Castagnoli's, as SCTP has it: reflected, sent with the low byte first.
+std::uint32_t crc32c(std::initializer_list<std::span<const std::uint8_t>> parts) {
+    std::uint32_t crc = 0xffffffff;
+    for (const auto part : parts)
+        for (const std::uint8_t byte : part) {
+            crc ^= byte;
+            for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1U) ^ ((crc & 1U) != 0 ? 0x82f63b78U : 0U);
+        }
+    return ~crc;
 }
 
 /// Each build() puts one header in front of what follows it on the wire.
@@ -175,6 +186,19 @@ struct Builder {
         put16(out, 0);
         const std::uint16_t sum = l4_checksum(out, 17);
         set16(out, 6, datagram.checksum.value_or(sum == 0 ? std::uint16_t{0xffff} : sum));  // RFC 768: 0 means none
+        return out;
+    }
+    Bytes operator()(const Sctp& packet) const {
+        Bytes out;
+        put16(out, packet.src.value());
+        put16(out, packet.dst.value());
+        put32(out, packet.tag);
+        put32(out, 0);
+        put8(out, packet.chunk);
+        put8(out, 0);
+        put16(out, static_cast<std::uint32_t>(4 + rest.size()));
+        const std::uint32_t crc = crc32c({out, rest});
+        for (unsigned i = 0; i < 4; ++i) out[8 + i] = static_cast<std::uint8_t>(crc >> (8 * i));
         return out;
     }
     Bytes operator()(const Icmp& icmp) const {

@@ -89,6 +89,12 @@ struct Udp {
     std::optional<std::uint16_t> length = std::nullopt;
     std::optional<std::uint16_t> checksum = std::nullopt;  ///< 0: none (RFC 768)
 };
+/// A first chunk of this type and what follows as its value; the checksum is CRC32c (RFC 9260 6.8).
+struct Sctp {
+    Port src, dst;
+    std::uint8_t chunk = 1;  ///< INIT
+    std::uint32_t tag = 0x0a0b0c0d;
+};
 /// ICMP or, above an Ipv6, ICMPv6. @p rest is the second word: identifier and sequence of an echo, MTU of an error.
 struct Icmp {
     std::uint8_t type = kEchoRequest;
@@ -100,7 +106,7 @@ struct Payload {
     Bytes bytes;
 };
 
-using Layer = std::variant<Eth, Vlan, Arp, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, Tcp, Udp, Icmp, Payload>;
+using Layer = std::variant<Eth, Vlan, Arp, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, Tcp, Udp, Sctp, Icmp, Payload>;
 
 class Packet {
 public:
@@ -136,6 +142,9 @@ inline Tcp tcp(std::uint16_t src, std::uint16_t dst, std::uint8_t flags = kSyn) 
 }
 inline Udp udp(std::uint16_t src, std::uint16_t dst) {
     return {.src = Port{src}, .dst = Port{dst}};
+}
+inline Sctp sctp(std::uint16_t src, std::uint16_t dst, std::uint8_t chunk) {
+    return {.src = Port{src}, .dst = Port{dst}, .chunk = chunk};
 }
 inline Icmp echo(std::uint8_t type, std::uint16_t id, std::uint16_t sequence = 1) {
     return {.type = type, .rest = static_cast<std::uint32_t>(id) << 16U | sequence};

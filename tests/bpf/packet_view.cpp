@@ -70,6 +70,12 @@ PacketView::PacketView(std::span<const std::uint8_t> frame) {
             checksum_at = 2;
             echo_id = word(l4, 4);
             break;
+        case 132:
+            if (total < 12) return;
+            src_port = word(l4, 0);
+            dst_port = word(l4, 2);
+            valid = true;
+            return;
         default: valid = true; return;
     }
     if (protocol == 6 || protocol == 17) {

@@ -125,6 +125,22 @@ TEST_P(PublishedPort, GivesTheClientAnotherPortWhereTheContainerWouldSeeOneTuple
     EXPECT_TRUE(slots_are_accounted_for());
 }
 
+TEST_P(PublishedPort, GivesWayToTheContainersOwnConnection) {
+    publish_8080(v().host());
+    const auto out = [&] { return at_container(from_container / ip(v().container(), v().client()) / v().l4(80, 40000)); };
+    const std::uint16_t own = out().view().src_port;
+    const Outcome called = at_uplink(from_outside / ip(v().client(), v().host()) / v().l4(40000, 8080));
+    ASSERT_TRUE(called.counted_only(FNET_FLOW_FORWARDED)) << ::testing::PrintToString(called);
+    const std::uint16_t chosen = called.view().src_port;
+    EXPECT_NE(chosen, 40000) << "the container would take it for an answer";
+    EXPECT_EQ(out().view().src_port, own);
+    EXPECT_THAT(at_container(from_container / ip(v().container(), v().client()) / v().l4(80, chosen, kSynAck)),
+                Redirects(out_of_uplink / ip(v().host(), v().client(), 63) / v().l4(8080, 40000, kSynAck)));
+    EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host()) / v().l4(40000, own, kSynAck)),
+                Redirects(into_container / ip(v().client(), v().container(), 63) / v().l4(40000, 80, kSynAck)));
+    EXPECT_TRUE(slots_are_accounted_for());
+}
+
 TEST_P(PublishedPort, KeepsAPrivilegedClientPortPrivilegedInAClash) {
     publish_8080(v().host());
     publish({.id = 2, .protocol = v().protocol, .address = v().host(), .port = 9090, .container_port = 80});

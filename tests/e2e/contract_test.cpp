@@ -560,14 +560,12 @@ TEST_F(Contract, AnswerThatCannotBeWrittenIsAFailure) {
     }
 }
 
-TEST_F(Contract, PortsThatNoPacketWouldReachAreRefused) {
-    lab().attach("live");
-    lab().container("web");
-    const std::string spec = "2000:80/sctp";
-    expect_error(lab().fastnet(lab().attach_args("web", {"-p", spec})), kUsage, {"not supported yet"});
-    expect_error(lab().fastnet({"publish", "live", spec}), kUsage, {"not supported yet"});
-    EXPECT_EQ(lab().json({"ports"}), json::array());
-    EXPECT_EQ(lab().count("endpoints"), 1U);
+TEST_F(Contract, SctpIsPublishedAtItsOwnNumberOnly) {
+    lab().attach("web", {"-p", "5000-5001:5000-5001/sctp"});
+    EXPECT_EQ(lab().json({"ports"})[0]["protocol"], "sctp");
+    expect_error(lab().fastnet({"publish", "web", "2000:80/sctp"}), kUsage, {"checksum", "80:80/sctp"});
+    expect_error(lab().fastnet({"publish", "web", "80/sctp"}), kUsage, {"80:80/sctp"});
+    EXPECT_EQ(lab().fastnet({"unpublish", "web", "5000-5001:5000-5001/sctp"}).status, 0);
 }
 
 TEST_F(Contract, PublishTwiceIsTheSameAndUnpublishTwiceIsNotFound) {

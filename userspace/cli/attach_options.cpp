@@ -27,7 +27,7 @@ void add_endpoint_options(CLI::App& command, AttachWords& words) {
         ->type_name("NAME");
     command
         .add_option("-p,--publish", words.ports,
-                    "Publish a port: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp]; host port 0 or absent: a free one (repeatable)")
+                    "Publish a port: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp|sctp]; host port 0 or absent: a free one (repeatable)")
         ->type_name("SPEC")
         ->allow_extra_args(false);
     add_access_options(command, words.sources);

@@ -104,13 +104,20 @@ private:
     std::vector<PublishedPort> planned_;
 };
 
+/// @p spec with the container's ports on both sides.
+std::string same_ports(PublishSpec spec) {
+    spec.host_ports = spec.container_ports;
+    return spec.to_string();
+}
+
 }  // namespace
 
 Status check_supported(const std::vector<PublishSpec>& specs) {
-    for (const PublishSpec& spec : specs) {
-        const std::string what = "publish '" + spec.to_string() + "': not supported yet: ";
-        if (spec.protocol == Protocol::kSctp) return usage_error(what + "SCTP", "publish tcp or udp");
-    }
+    for (const PublishSpec& spec : specs)
+        if (spec.protocol == Protocol::kSctp && spec.host_ports != spec.container_ports)
+            return usage_error(
+                "publish '" + spec.to_string() + "': the host port of SCTP must be the container's, whose checksum covers it",
+                "publish it at its own number: " + same_ports(spec));
     return ok();
 }
 

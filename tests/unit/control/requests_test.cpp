@@ -39,16 +39,27 @@ TEST(AttachRequests, PublishingNeedsBridgeModeAndSaysWhy) {
     expect_usage(check_request(host), "mode none");
 }
 
-TEST(AttachRequests, PortsThatNoPacketWouldReachAreRefused) {
-    AttachRequest sctp = request(EndpointMode::kBridge);
-    sctp.ports = {*PublishSpec::parse("2001:80"), *PublishSpec::parse("2000:80/sctp")};
-    expect_usage(check_request(sctp), "not supported yet");
+TEST(AttachRequests, PortsOfAnyAddressOfTheHostArePublished) {
     for (const char* const spec : {"2000:80/udp", "0.0.0.0:2000:80", "127.0.0.1:2000:80", "127.8.8.8::80", "[::1]:2000:80/udp"}) {
         SCOPED_TRACE(spec);
         AttachRequest attach = request(EndpointMode::kBridge);
         attach.ports = {*PublishSpec::parse(spec)};
         EXPECT_TRUE(check_request(attach));
     }
+}
+
+TEST(AttachRequests, SctpIsPublishedAtItsOwnNumberOnly) {
+    const auto answer = [](const char* spec) {
+        AttachRequest attach = request(EndpointMode::kBridge);
+        attach.ports = {*PublishSpec::parse(spec)};
+        return check_request(attach);
+    };
+    for (const char* const spec : {"2000:80/sctp", "80/sctp", "0:80/sctp", "2000-2009:80/sctp", "2000-2009:80-89/sctp"}) {
+        SCOPED_TRACE(spec);
+        expect_usage(answer(spec), "checksum");
+        EXPECT_NE(answer(spec).error().hint.find(":80"), std::string::npos) << "it says how";
+    }
+    for (const char* const spec : {"80:80/sctp", "0.0.0.0:80-89:80-89/sctp", "[::2]:80:80/sctp"}) EXPECT_TRUE(answer(spec)) << spec;
 }
 
 TEST(AttachRequests, OptionsOfAnEndpointNeedANamespace) {
