@@ -5,7 +5,7 @@ layers   include lines point downwards only, and there is no circle
 headers  every header compiles alone (C++ by g++, BPF by clang)
 format   clang-format
 tidy     the clang-tidy checks of .clang-tidy over loader/ and userspace/
-docs     every verdict and map of the code is in ARCHITECTURE.md
+docs     every verdict and map of the code is in ARCHITECTURE.md; NAT.md has every requirement, and its tests exist
 """
 import argparse
 import concurrent.futures
@@ -125,7 +125,16 @@ def check_docs(options):
     maps = re.findall(r"^} (\w+) SEC\(\"\.maps\"\)", (root / "bpf/lib/maps.h").read_text(), re.M)
     wrong = [f"ARCHITECTURE.md does not mention {kind} {name}" for kind, names in (("verdict", verdicts), ("map", maps))
              for name in names if f"`{name}`" not in text]
-    return wrong, f"{len(verdicts)} verdicts and {len(maps)} maps are described"
+    nat = (root / "NAT.md").read_text()
+    tests = {f"{suite}.{name}" for path in sources(options.source, "_test.cpp") if path.parts[0] == "tests"
+             for suite, name in re.findall(r"^TEST(?:_F|_P)?\((\w+), (\w+)\)", (root / path).read_text(), re.M)}
+    named = set(re.findall(r"`([A-Z]\w*\.[A-Z]\w*)`", nat))
+    wrong += [f"NAT.md names {name}, which is no test" for name in sorted(named - tests)]
+    for title, count in (("RFC 4787", 14), ("RFC 5382", 10), ("RFC 5508", 11)):
+        table = nat.split(f"## {title}")[1].split("\n## ")[0]
+        rows = {int(number) for number in re.findall(r"^\| (\d+)", table, re.M)}
+        wrong += [f"NAT.md: {title} REQ-{number} is missing" for number in range(1, count + 1) if number not in rows]
+    return wrong, f"{len(verdicts)} verdicts and {len(maps)} maps are described, {len(named)} tests of NAT.md exist"
 
 
 def main():
