@@ -150,11 +150,10 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
         check[1] = checksum_updated(check[0], (__u64)flow->address_diff + flow->port_diff);
         change += change_of(check[0], check[1]);
     }
-    /* The error's own addresses: it goes to the flow's other end; from this end itself, or from a router on the way. */
+    /* The error's own addresses: it goes to the flow's other end; from this end itself, or from a router on the way.
+     * What a container sends is always its own, also by a link-local address, which must not leave. */
     work->quote_dst = flow->new_dst;
-    work->quote_src = address_equal(&packet->key.src, &key->src) || flow->exit == FNET_EXIT_LOOPBACK
-                          ? flow->new_src /* nobody else sends on lo */
-                          : packet->key.src;
+    work->quote_src = ifindex || address_equal(&packet->key.src, &key->src) ? flow->new_src : packet->key.src;
 #pragma unroll
     for (int i = 0; i < 4; i++)
         outer += (__u64)(__u32)~packet->key.src.words[i] + (__u32)~packet->key.dst.words[i] + work->quote_src.words[i] +

@@ -161,5 +161,14 @@ TEST_F(IcmpErrors, AnotherContainersFlowIsOutOfReach) {
                 IsDropped(FNET_UNSUPPORTED_PROTOCOL));
 }
 
+TEST_F(IcmpErrors, OfAContainerNeverShowsItsLinkLocalAddress) {
+    publish({.address = host6});
+    ASSERT_EQ(at_uplink(from_outside / ip(client6, host6) / tcp(40000, 8080)).action, kRedirected);
+    const Packet unreachable = Icmp{.type = kUnreachable6, .code = 4};
+    EXPECT_THAT(
+        at_container(from_container / ip(container_link_local, client6) / unreachable / ip(client6, container6, 63) / tcp(40000, 80)),
+        RedirectsError(from_container / ip(host6, client6, 63) / unreachable / ip(client6, host6, 63) / tcp(40000, 8080)));
+}
+
 }  // namespace
 }  // namespace fastnet::test
