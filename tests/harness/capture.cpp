@@ -19,9 +19,16 @@ namespace {
 
 constexpr std::size_t kEthernetSize = 14;
 constexpr std::size_t kTagSize = 4;
+constexpr std::size_t kIpv4Size = 20;
+constexpr std::size_t kIpv6Size = 40;
 constexpr std::uint8_t kIcmp = 1;
 constexpr std::uint8_t kTcp = 6;
 constexpr std::uint8_t kUdp = 17;
+constexpr std::uint8_t kIcmpv6 = 58;
+
+bool is_icmp(std::uint8_t protocol) {
+    return protocol == kIcmp || protocol == kIcmpv6;
+}
 
 std::string mac_text(const std::uint8_t* bytes) {
     std::array<char, 18> text{};
@@ -81,43 +88,47 @@ std::uint16_t Frame::ether_type() const {
     return word(12);
 }
 bool Frame::is_ipv4() const {
-    return ether_type() == ETHERTYPE_IP && bytes_.size() >= kEthernetSize + 20;
+    return ether_type() == ETHERTYPE_IP && bytes_.size() >= kEthernetSize + kIpv4Size;
+}
+bool Frame::is_ipv6() const {
+    return ether_type() == ETHERTYPE_IPV6 && bytes_.size() >= kEthernetSize + kIpv6Size;
 }
 std::uint8_t Frame::protocol() const {
-    return is_ipv4() ? bytes_[kEthernetSize + 9] : std::uint8_t{0};
+    return is_ipv4() ? bytes_[kEthernetSize + 9] : is_ipv6() ? bytes_[kEthernetSize + 6] : std::uint8_t{0};
 }
 std::uint8_t Frame::ttl() const {
-    return is_ipv4() ? bytes_[kEthernetSize + 8] : std::uint8_t{0};
+    return is_ipv4() ? bytes_[kEthernetSize + 8] : is_ipv6() ? bytes_[kEthernetSize + 7] : std::uint8_t{0};
 }
 
+std::string Frame::address_text(std::size_t v4_offset, std::size_t v6_offset) const {
+    if (!is_ipv4() && !is_ipv6()) return {};
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    const std::size_t offset = kEthernetSize + (is_ipv4() ? v4_offset : v6_offset);
+    return ::inet_ntop(is_ipv4() ? AF_INET : AF_INET6, bytes_.data() + offset, text.data(), text.size());
+}
 std::string Frame::source() const {
-    if (!is_ipv4()) return {};
-    std::array<char, INET_ADDRSTRLEN> text{};
-    return ::inet_ntop(AF_INET, bytes_.data() + kEthernetSize + 12, text.data(), text.size());
+    return address_text(12, 8);
 }
-
 std::string Frame::destination() const {
-    if (!is_ipv4()) return {};
-    std::array<char, INET_ADDRSTRLEN> text{};
-    return ::inet_ntop(AF_INET, bytes_.data() + kEthernetSize + 16, text.data(), text.size());
+    return address_text(16, 24);
 }
 
 std::size_t Frame::l4_offset() const {
-    return kEthernetSize + static_cast<std::size_t>(bytes_[kEthernetSize] & 0xfU) * 4;
+    return kEthernetSize + (is_ipv6() ? kIpv6Size : static_cast<std::size_t>(bytes_[kEthernetSize] & 0xfU) * 4);
 }
 
 std::uint16_t Frame::source_port() const {
-    if (!is_ipv4()) return 0;
-    return protocol() == kIcmp ? word(l4_offset() + 4) : word(l4_offset());
+    if (!is_ipv4() && !is_ipv6()) return 0;
+    return is_icmp(protocol()) ? word(l4_offset() + 4) : word(l4_offset());
 }
 
 std::uint16_t Frame::destination_port() const {
-    return is_ipv4() && protocol() != kIcmp ? word(l4_offset() + 2) : std::uint16_t{0};
+    return (is_ipv4() || is_ipv6()) && !is_icmp(protocol()) ? word(l4_offset() + 2) : std::uint16_t{0};
 }
 
 Bytes Frame::network_layer() const {
-    if (!is_ipv4()) return {};
-    const std::size_t stated = word(kEthernetSize + 2);
+    if (!is_ipv4() && !is_ipv6()) return {};
+    const std::size_t stated = is_ipv4() ? word(kEthernetSize + 2) : kIpv6Size + word(kEthernetSize + 4);
     const std::size_t size = std::min(stated, bytes_.size() - kEthernetSize);
     const auto first = bytes_.begin() + static_cast<std::ptrdiff_t>(kEthernetSize);
     return {first, first + static_cast<std::ptrdiff_t>(size)};
@@ -129,22 +140,24 @@ bool Frame::contains(const std::string& text) const {
 
 bool Frame::checksums_verify() const {
     const Bytes packet = network_layer();
-    if (packet.size() < 20) return false;
-    const std::size_t header = static_cast<std::size_t>(packet[0] & 0xfU) * 4;
-    if (packet.size() < header || !folds_to_ones(sum_words(packet.data(), header))) return false;
+    const std::size_t header = l4_offset() - kEthernetSize;
+    if (packet.size() < std::max(header, kIpv4Size)) return false;
+    if (is_ipv4() && !folds_to_ones(sum_words(packet.data(), header))) return false;
     const std::uint8_t* const l4 = packet.data() + header;
     const std::size_t size = packet.size() - header;
-    if (protocol() == kIcmp) return folds_to_ones(sum_words(l4, size));
-    if (protocol() != kTcp && protocol() != kUdp) return true;
-    if (protocol() == kUdp && size >= 8 && l4[6] == 0 && l4[7] == 0) return true;  // no checksum, RFC 768
-    const std::uint32_t pseudo = sum_words(packet.data() + 12, 8, static_cast<std::uint32_t>(protocol() + size));
+    if (protocol() == kIcmp) return folds_to_ones(sum_words(l4, size));  // has no pseudo-header
+    if (protocol() != kTcp && protocol() != kUdp && protocol() != kIcmpv6) return true;
+    if (is_ipv4() && protocol() == kUdp && size >= 8 && l4[6] == 0 && l4[7] == 0) return true;  // no checksum, RFC 768
+    const std::size_t addresses = is_ipv4() ? 12 : 8;
+    const std::size_t length = is_ipv4() ? 8 : 32;
+    const std::uint32_t pseudo = sum_words(packet.data() + addresses, length, static_cast<std::uint32_t>(protocol() + size));
     return folds_to_ones(sum_words(l4, size, pseudo));
 }
 
 std::string Frame::describe() const {
     std::ostringstream text;
     text << source_mac() << " > " << destination_mac() << " type 0x" << std::hex << ether_type() << std::dec;
-    if (is_ipv4()) {
+    if (is_ipv4() || is_ipv6()) {
         text << " " << source() << ":" << source_port() << " > " << destination() << ":" << destination_port() << " proto "
              << int{protocol()} << " ttl " << int{ttl()};
     }
@@ -234,12 +247,14 @@ std::vector<Bytes> scapy(const std::string& script) {
         "conf.ipv6_enabled = False\n"
         "from scapy.layers.l2 import *\n"
         "from scapy.layers.inet import *\n"
+        "from scapy.layers.inet6 import *\n"
         "from scapy.packet import Raw, fuzz\n"
+        "conf.ipv6_enabled = True\n"  // for checksums; during the imports it would read routes
         "import random\n"
         "frames = []\n" +
         script + "\nfor frame in frames: print(bytes(frame).hex())\n";
     RunOptions options;
-    options.timeout = Millis{30'000};
+    options.timeout = Millis{60'000};
     const CommandResult built = run({"/usr/bin/python3", "-W", "ignore", "-c", program}, options);
     EXPECT_TRUE(built.ok()) << built;
     std::vector<Bytes> frames;

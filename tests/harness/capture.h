@@ -24,20 +24,22 @@ public:
     std::string destination_mac() const;
     std::uint16_t ether_type() const;  ///< of the outermost header: 0x8100 for a tagged frame
     bool is_ipv4() const;
+    bool is_ipv6() const;  ///< what follows takes it as without extension headers
     std::uint8_t protocol() const;
     std::uint8_t ttl() const;
-    std::string source() const;  ///< IPv4 text, empty for others
+    std::string source() const;  ///< address as text, empty if it is no IP
     std::string destination() const;
     std::uint16_t source_port() const;  ///< TCP/UDP, or the ICMP echo identifier
     std::uint16_t destination_port() const;
     Bytes network_layer() const;  ///< from the IP header on, cut to the length that it states
     bool contains(const std::string& text) const;
-    bool checksums_verify() const;  ///< IPv4 header and TCP/UDP/ICMP, recomputed in full
+    bool checksums_verify() const;  ///< IPv4 header and TCP/UDP/ICMP(v6), recomputed in full
     std::string describe() const;
 
 private:
     std::uint16_t word(std::size_t offset) const;
     std::size_t l4_offset() const;
+    std::string address_text(std::size_t v4_offset, std::size_t v6_offset) const;
 
     Bytes bytes_;
     bool outgoing_;

@@ -55,13 +55,30 @@ BridgeState read_bridge(const LinkInfo& link, const std::vector<LinkAddress>& ad
     return state;
 }
 
-Status write_bridge_sysctls(const BridgeState& wanted) {
+/// Switches IPv6 forwarding on for one device, which is all that bpf_fib_lookup asks for. The kernel then forgets every default
+/// route that a router advertised, on whatever device (rt6_purge_dflt_routers), unless accept_ra is 2 there: so it is, for the
+/// moment of the change. Nothing else tells 2 from 1 on a device that does not forward.
+Status enable_ipv6_forwarding(Netlink& netlink, const std::string& device) {
+    const std::string path = "ipv6/conf/" + device + "/forwarding";
+    if (sysctl_is(path, "1")) return ok();
+    std::vector<std::string> held;
+    for (const Route& route : TRY(netlink.routes())) {
+        if (route.destination.family() != Family::kIpv6 || route.destination.length() != 0) continue;
+        const std::string accept_ra = "ipv6/conf/" + netlink.link_name(route.device) + "/accept_ra";
+        if (sysctl_is(accept_ra, "1") && ensure_sysctl(accept_ra, "2")) held.push_back(accept_ra);
+    }
+    Status done = ensure_ipv6_sysctl(path, "1", true);
+    for (const std::string& accept_ra : held) CHECK_OK(ensure_sysctl(accept_ra, "1"));
+    return done;
+}
+
+Status write_bridge_sysctls(Netlink& netlink, const BridgeState& wanted) {
     const std::string v4 = "ipv4/conf/" + wanted.name + "/";
     const std::string v6 = "ipv6/conf/" + wanted.name + "/";
     if (wanted.forwards4) CHECK_OK(ensure_sysctl(v4 + "forwarding", "1"));
     if (!wanted.ipv6) return ensure_ipv6_sysctl(v6 + "disable_ipv6", "1", false);
     CHECK_OK(ensure_ipv6_sysctl(v6 + "accept_ra", "0", true));
-    CHECK_OK(ensure_ipv6_sysctl(v6 + "forwarding", "1", true));
+    CHECK_OK(enable_ipv6_forwarding(netlink, wanted.name));
     return ensure_ipv6_sysctl(v6 + "disable_ipv6", "0", true);
 }
 
@@ -77,7 +94,7 @@ Status make_bridge(Netlink& netlink, const BridgeState& wanted) {
     if (link->kind != "bridge")
         return conflict("interface '" + wanted.name + "' exists already and is no bridge", "rename or remove it: fastnet needs the name");
     // Before it comes up: IPv6 would send on a network that has none.
-    CHECK_OK(write_bridge_sysctls(wanted));
+    CHECK_OK(write_bridge_sysctls(netlink, wanted));
     const auto present = TRY(netlink.addresses(link->index));
     const auto has = [&](const IpPrefix& address) {
         return std::any_of(present.begin(), present.end(), [&](const LinkAddress& one) { return one.address == address; });
