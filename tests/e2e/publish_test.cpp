@@ -218,6 +218,24 @@ TEST_F(Publish, OneClientPortTalksToTwoPublishedPortsOfOneContainerPort) {
     EXPECT_TRUE(ping_pong(second, second_served, "second"));
 }
 
+TEST_F(Publish, TupleOfAClosedConnectionIsUsedAgainAtOnce) {
+    lab().attach("web", {"-p", "2000:80"});
+    const Socket listener = Socket::listener(lab().at("web"), {"0.0.0.0", 80});
+    for (int round = 0; round < 6; ++round) {
+        SCOPED_TRACE(round);
+        Socket caller = Socket::connected(lab().client(), Transport::kTcp, {kNodeIp, 2000}, {kClientIp, 45005});
+        ASSERT_TRUE(caller.ok()) << caller.error();
+        Socket served = listener.accept();
+        ASSERT_TRUE(ping_pong(caller, served));
+        EXPECT_EQ(served.peer(), (SocketAddress{kClientIp, 45005}));
+        if (round % 2 == 1) served.reset_on_close();
+        served.close();  // first: TIME-WAIT is on this side
+        ASSERT_TRUE(caller.at_end());
+        caller.close();
+    }
+    EXPECT_EQ(lab().json({"flows"}).size(), 1U);
+}
+
 TEST_F(Publish, LargeTransfersArriveIntactInBothDirections) {
     lab().attach("web", {"-p", "2000:80", "-p", "2001:9000"});
     const WebServer web{lab().at("web"), "web"};
