@@ -118,6 +118,20 @@ FNET_INLINE int packet_fits(struct __sk_buff *skb, const struct packet *packet, 
     return skb->gso_size && skb->gso_size + (packet->l4_offset - ETH_HLEN) + packet->l4_header <= mtu;
 }
 
+/* An IPv6 host has several addresses, and prefers another one whenever a router advertises a prefix or a temporary
+ * address is due (RFC 8981), daily. A masqueraded flow keeps the one that it was opened with while that is the host's
+ * and the way out is the same. Returns enum exit_result: EXIT_OK or EXIT_UNRESOLVED and that way in work->route, or it
+ * does not. */
+__noinline int exit_with_own_source(struct __sk_buff *skb, struct fnet_flow *flow, __u32 bridge_ifindex)
+{
+    struct fnet_scratch *work = map_single(scratch);
+
+    if (!flow || !work || work->route.ifindex != flow->exit_ifindex ||
+        exit_lookup(skb, bridge_ifindex, NULL, &flow->new_src, 1, 0, &work->route) != EXIT_LOCAL)
+        return EXIT_NO_ROUTE;
+    return exit_lookup(skb, bridge_ifindex, &flow->new_src, &flow->new_dst, 1, 0, &work->route);
+}
+
 /* Asks for the way out again. Returns a tc action for this packet, or one of these. The packet is not rewritten then.
  */
 #define EXIT_FLOW_GONE (-2) /* the flow's own address is gone and the flow with it: treat it as a new flow's */
@@ -146,7 +160,9 @@ __noinline int exit_refresh(struct __sk_buff *skb, struct packet *packet, struct
         return drop(skb, NO_UPLINK);
     if (result != EXIT_OK && result != EXIT_UNRESOLVED)
         return drop(skb, NO_ROUTE);
-    if (masquerade && !route_source_is(route, &flow->new_src, is_ipv6)) {
+    if (masquerade && !route_source_is(route, &flow->new_src, is_ipv6))
+        result = is_ipv6 ? exit_with_own_source(skb, flow, endpoint->bridge_ifindex) : EXIT_NO_ROUTE;
+    if (result != EXIT_OK && result != EXIT_UNRESOLVED) {
         __u32 index = flow->slot;
         struct fnet_flow_slot *slot = bpf_map_lookup_elem(&flow_slots, &index);
         if (slot && flow_remove(index, slot->flow_class, FNET_SCRATCH_PACKET))

@@ -292,6 +292,23 @@ TEST_F(Outward, ChangedSourceAddressOfTheRouteEndsTheFlowAndOpensAnother) {
     EXPECT_TRUE(slots_are_accounted_for());
 }
 
+TEST_F(Outward, OverIpv6KeepsItsSourceWhileThatIsTheHosts) {
+    const IpAddress second = address("2001:db8:2::3");
+    const auto key = key_of(Protocol::kTcp, container6, 20000, client6, 443, container().ifindex);
+    const auto send = [&](std::uint8_t flags) {
+        return at_container(from_container / ip(container6, client6) / tcp(20000, 443, flags)).view().src;
+    };
+    ASSERT_EQ(send(kSyn), host6);
+    lab().ip("addr add 2001:db8:2::3/64 dev up0 nodad\nroute replace ::/0 via 2001:db8:2::1 dev up0 src 2001:db8:2::3\n");
+    forget_exit(key);
+    EXPECT_EQ(send(kAck), host6) << "another is preferred for new flows";
+    EXPECT_EQ(at_container(from_container / ip(container6, client6) / tcp(20001, 443)).view().src, second);
+    lab().ip("addr del 2001:db8:2::2/64 dev up0\n");
+    forget_exit(key);
+    EXPECT_EQ(send(kAck), second) << "its own is gone";
+    EXPECT_TRUE(slots_are_accounted_for());
+}
+
 TEST_F(Outward, ChangedMacOfTheNextHopIsFollowed) {
     masqueraded_port(Protocol::kTcp, 20000);
     lab().ip("neigh replace 192.0.2.1 lladdr " + moved_router_mac.to_string() + " dev up0 nud permanent\n");

@@ -90,15 +90,15 @@ TEST_F(AdvertisedUplink, GoesOnLearningWhileContainersTalkIpv6) {
     EXPECT_TRUE(ping_pong(caller, served));
     EXPECT_EQ(served.peer().ip.substr(0, 11), "2001:db8:a:") << "by the address that was advertised";
 
-    ASSERT_TRUE(advertise(lab().client(), "fd00:b::").ok());
-    EXPECT_TRUE(wait_until([&] { return has_address(node, "fd00:b:"); })) << "a later advertisement is heard";
+    ASSERT_TRUE(advertise(lab().client(), "2001:db8:b::").ok());
+    EXPECT_TRUE(wait_until([&] { return has_address(node, "2001:db8:b:"); })) << "a later advertisement is heard";
     EXPECT_TRUE(ping_pong(caller, served, "still"));
-    ASSERT_TRUE(advertise(lab().client(), "fd00:b::", 0).ok());
+    ASSERT_TRUE(advertise(lab().client(), "2001:db8:b::", 0).ok());
     EXPECT_TRUE(wait_until([&] { return routes(node).find("default via") == std::string::npos; })) << "and one that takes the route back";
-    ASSERT_TRUE(advertise(lab().client(), "fd00:b::").ok());
+    ASSERT_TRUE(advertise(lab().client(), "2001:db8:b::").ok());
     EXPECT_TRUE(wait_until([&] { return routes(node).find("default via") != std::string::npos; }));
     EXPECT_TRUE(ping_pong(caller, served, "again"));
-    lab().cleanup_and_verify_except("fd00:b:");  // what was learned meanwhile
+    lab().cleanup_and_verify_except("2001:db8:b:");  // what was learned meanwhile
     EXPECT_EQ(settings(), before);
 }
 
