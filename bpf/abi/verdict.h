@@ -30,7 +30,7 @@
     ROW(NO_ROUTE, DROP, "the host has no route to the destination") \
     ROW(TTL_EXCEEDED, DROP, "time to live ran out") \
     ROW(TOO_BIG, DROP, "larger than the MTU of the way out") \
-    ROW(FRAGMENT, DROP, "fragment that would need translation") \
+    ROW(FRAGMENT, DROP, "fragment that two first ones claim for different flows") \
     ROW(UNSUPPORTED_PROTOCOL, DROP, "protocol that cannot be translated") \
     ROW(ROUTER_MESSAGE, DROP, "router advertisement, redirect or DHCP answer from an endpoint") \
     ROW(UNKNOWN_ENDPOINT, DROP, "a veth that no endpoint owns") \
@@ -40,7 +40,10 @@
     ROW(TUNNEL_UNKNOWN_NETWORK, DROP, "VXLAN for a VNI that does not live here") \
     ROW(TUNNEL_BAD_INNER, DROP, "VXLAN with an inner packet that its sender may not send") \
     ROW(ICMP_FORWARDED, FAST, "ICMP error about a flow, translated with the packet that it quotes") \
-    ROW(PROTOCOL_IN_USE, DROP, "another container, or the host, talks this protocol without ports to this destination")
+    ROW(PROTOCOL_IN_USE, DROP, \
+        "another container, or the host, talks this protocol without ports to this destination") \
+    ROW(FRAGMENT_EARLY, DROP, "fragment whose first was not seen, or was dropped") \
+    ROW(FRAGMENT_SHORT, DROP, "first fragment that is too small for its ports")
 
 enum fnet_verdict {
 #define FNET_VERDICT_ENUM(name, kind, text) FNET_##name,

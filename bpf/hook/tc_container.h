@@ -4,6 +4,7 @@
 
 #include "bpf/lib/access.h"
 #include "bpf/lib/create.h"
+#include "bpf/lib/fragment.h"
 #include "bpf/lib/icmp.h"
 
 #define DHCP_SERVER_PORT 67
@@ -110,54 +111,40 @@ FNET_INLINE int is_dhcp_answer(const struct packet *packet)
            packet->key.src_port == bpf_htons(packet->is_ipv6 ? DHCP6_SERVER_PORT : DHCP_SERVER_PORT);
 }
 
-#define FNET_EXTENSION_HEADERS 6 /* more than anything honest has */
-
 /* What does not show its transport header in the usual place. A guard that looks no further is walked around with an
  * extension header (RFC 7113). Neighbour discovery needs none and must not come in fragments (RFC 6980), so behind
  * either it is never honest. A later fragment shows nothing and is nothing without its first. 0, or a verdict. */
 __noinline int guard_hidden(struct __sk_buff *skb, const struct packet *packet)
 {
-    __u32 offset;
-    __u8 next, header[8], type;
+    struct transport where = {};
     __be16 port, fragment;
-    int i;
+    __u8 type;
+    int verdict;
 
     if (!packet)
         return FNET_INTERNAL_ERROR;
-    offset = packet->l4_offset;
-    next = packet->key.protocol;
-    if (!packet->is_ipv6) {
+    where.offset = packet->l4_offset;
+    where.protocol = packet->key.protocol;
+    if (packet->is_ipv6) {
+        verdict = transport_find(skb, &where);
+        if (verdict || is_later_fragment(&where))
+            return verdict;
+    } else {
         if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, frag_off), &fragment, sizeof(fragment)))
             return FNET_MALFORMED;
         if (fragment & bpf_htons(0x1fff))
             return 0;
     }
-    for (i = 0; packet->is_ipv6 && i < FNET_EXTENSION_HEADERS; i++) {
-        if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
-            break;
-        if (bpf_skb_load_bytes(skb, offset, header, sizeof(header)))
-            return FNET_MALFORMED;
-        if (next == IPPROTO_FRAGMENT) {
-            if (header[2] | (header[3] & 0xf8)) /* offset, in the upper 13 bits */
-                return 0;
-            offset += sizeof(header);
-        } else {
-            offset += (header[1] + 1U) * 8;
-        }
-        next = header[0];
-    }
-    if (i == FNET_EXTENSION_HEADERS)
-        return FNET_UNSUPPORTED_PROTOCOL;
-    if (next == IPPROTO_ICMPV6 && packet->is_ipv6) {
-        if (bpf_skb_load_bytes(skb, offset, &type, sizeof(type)))
+    if (where.protocol == IPPROTO_ICMPV6 && packet->is_ipv6) {
+        if (bpf_skb_load_bytes(skb, where.offset, &type, sizeof(type)))
             return FNET_MALFORMED;
         if (type == ND_ROUTER_ADVERTISEMENT || type == ND_REDIRECT)
             return FNET_ROUTER_MESSAGE;
         if (type == ND_NEIGHBOUR_SOLICITATION || type == ND_NEIGHBOUR_ADVERTISEMENT)
             return FNET_SPOOFED_SOURCE;
     }
-    if (next == IPPROTO_UDP) {
-        if (bpf_skb_load_bytes(skb, offset, &port, sizeof(port)))
+    if (where.protocol == IPPROTO_UDP) {
+        if (bpf_skb_load_bytes(skb, where.offset, &port, sizeof(port)))
             return FNET_MALFORMED;
         if (port == bpf_htons(packet->is_ipv6 ? DHCP6_SERVER_PORT : DHCP_SERVER_PORT))
             return FNET_ROUTER_MESSAGE;
@@ -290,7 +277,7 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         if (where == EXIT_NO_ROUTE)
             return drop(skb, NO_ROUTE);
         if (packet->kind == PACKET_FRAGMENT)
-            return drop(skb, FRAGMENT);
+            return drop(skb, FRAGMENT_EARLY);
         /* An echo reply without a flow answers nobody; as the first packet of one it would take the peer's later pings
          * away from the host. */
         if (packet->kind > PACKET_PORTLESS || is_echo(packet, ICMP_ECHOREPLY, ICMPV6_ECHO_REPLY))
@@ -389,6 +376,13 @@ int tc_container(struct __sk_buff *skb)
     if (packet.kind == PACKET_ARP || packet.multicast)
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
 
+    if (unlikely(packet_is_hidden(&packet)) && (packet.gateway_bound || (endpoint->flags & FNET_ENDPOINT_HAIRPIN))) {
+        action = hidden_resolve(skb, &packet);
+        if (action != HIDDEN_CONTINUE)
+            return action;
+        if (packet.kind <= PACKET_PORTLESS && bpf_map_lookup_elem(&flows, &packet.key))
+            return flow_follow(skb, &packet);
+    }
     if (unlikely(endpoint->flags & FNET_ENDPOINT_HAIRPIN)) {
         if (packet.kind == PACKET_TUPLE && bpf_map_lookup_elem(&flows, &packet.key))
             return flow_follow(skb, &packet);

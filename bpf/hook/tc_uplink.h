@@ -4,6 +4,7 @@
 
 #include "bpf/lib/access.h"
 #include "bpf/lib/create.h"
+#include "bpf/lib/fragment.h"
 #include "bpf/lib/host_traffic.h"
 #include "bpf/lib/icmp.h"
 
@@ -166,6 +167,13 @@ int tc_uplink(struct __sk_buff *skb)
             /* Flows into a container do not follow an uplink's address. */
             return action == EXIT_FLOW_GONE ? drop(skb, INTERNAL_ERROR) : action;
         }
+    }
+    if (unlikely(packet_is_hidden(&packet))) {
+        action = hidden_resolve(skb, &packet);
+        if (action != HIDDEN_CONTINUE)
+            return action;
+        if (packet.kind <= PACKET_PORTLESS && bpf_map_lookup_elem(&flows, key))
+            return flow_follow(skb, &packet);
     }
     /* The array says perhaps, the trie knows. */
     if (unlikely(first_bits_are_ours(packet.is_ipv6 ? key->dst.words[0] : key->dst.words[3], packet.is_ipv6))) {

@@ -141,6 +141,31 @@ struct {
     __type(value, struct fnet_purge);
 } purge SEC(".maps");
 
+/* What the fragments of one datagram share (RFC 791 3.2, RFC 8200 4.5), and where they come from: see fnet_flow_key. */
+struct fnet_fragment_key {
+    struct fnet_addr src;
+    struct fnet_addr dst;
+    __be32 id;
+    __u32 ifindex;
+    __u8 protocol; /* IPv4's, IPv6: 0 */
+    __u8 reserved[7];
+};
+struct fnet_fragment { /* what its first fragment said */
+    __u64 first_ns;    /* CLOCK_MONOTONIC (coarse) */
+    __be16 src_port;
+    __be16 dst_port;
+    __u8 protocol;
+    __u8 contested; /* another first fragment said something else */
+    __u8 reserved[2];
+};
+/* Least recently used ones give way: who floods it harms fragments only. */
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 8192);
+    __type(key, struct fnet_fragment_key);
+    __type(value, struct fnet_fragment);
+} fragments SEC(".maps");
+
 /* CLOCK_MONOTONIC (coarse) up to which the ICMP errors of our own are paid for, by the device's ifindex modulo. */
 #define FNET_ANSWER_BUCKETS 1024
 struct {
@@ -186,8 +211,9 @@ struct fnet_scratch {
     struct fnet_icmp_quote quote; /* of icmp_error_forward() */
     struct fnet_addr quote_src;   /* of the translated error; beside each other as in an IPv6 header */
     struct fnet_addr quote_dst;
-    __u8 macs[2 * ETH_ALEN];    /* of a frame that is turned round */
-    __u8 chunk[FNET_CHUNK + 8]; /* of a packet, with room to fill its last word up */
+    struct fnet_fragment_key fragment; /* of hidden_resolve() */
+    __u8 macs[2 * ETH_ALEN];           /* of a frame that is turned round */
+    __u8 chunk[FNET_CHUNK + 8];        /* of a packet, with room to fill its last word up */
 };
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

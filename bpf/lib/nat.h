@@ -73,26 +73,15 @@ FNET_INLINE int nat_checksum(struct __sk_buff *skb, const struct packet *packet,
     return ports ? (int)bpf_l4_csum_replace(skb, offset, 0, ports, flags) : 0;
 }
 
-/* Rewrites addresses, ports, TTL, MACs and checksums. 0, or -1: a helper refused (the packet is then not whole). */
-FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, const struct fnet_flow *flow)
+/* Rewrites addresses, TTL and MACs, and the checksum of an IPv4 header. 0, or -1: the frame is too short. */
+FNET_INLINE int nat_rewrite_ip(struct __sk_buff *skb, void *data, void *data_end, int is_ipv6,
+                               const struct fnet_flow *flow)
 {
-    __u32 l4 = packet->l4_offset;
-    void *data, *data_end;
-    __be16 *ports;
     const __u32 *macs;
     __u32 *words;
 
-    /* First, because the helper invalidates the packet pointers. */
-    if (likely(packet->csum_offset)) {
-        if (nat_checksum(skb, packet, flow))
-            return -1;
-    } else if (packet->is_ipv6) {
-        bpf_csum_update(skb, flow->address_diff); /* as below */
-    }
-    data = (void *)(long)skb->data;
-    data_end = (void *)(long)skb->data_end;
     if (data + ETH_HLEN + sizeof(struct ipv6hdr) > data_end &&
-        (packet->is_ipv6 || data + ETH_HLEN + sizeof(struct iphdr) > data_end))
+        (is_ipv6 || data + ETH_HLEN + sizeof(struct iphdr) > data_end))
         return -1;
     /* Both MACs lie in the flow as they do in the frame: three words. */
     FNET_ASSERT(__builtin_offsetof(struct fnet_flow, exit_src_mac) ==
@@ -104,7 +93,7 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
     words[0] = macs[0];
     words[1] = macs[1];
     words[2] = macs[2];
-    if (packet->is_ipv6) {
+    if (is_ipv6) {
         struct ipv6hdr *ip = data + ETH_HLEN;
         if ((void *)(ip + 1) > data_end)
             return -1;
@@ -123,11 +112,32 @@ FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, 
         ip->daddr = flow->new_dst.words[3];
         ip->ttl--;
     }
+    return 0;
+}
+
+/* Rewrites a packet with its ports and checksums. 0, or -1: a helper refused (the packet is then not whole). */
+FNET_INLINE int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, const struct fnet_flow *flow)
+{
+    __u32 l4 = packet->l4_offset;
+    void *data, *data_end;
+    __be16 *ports;
+
+    /* First, because the helper invalidates the packet pointers. */
+    if (likely(packet->csum_offset)) {
+        if (nat_checksum(skb, packet, flow))
+            return -1;
+    } else if (packet->is_ipv6) {
+        bpf_csum_update(skb, flow->address_diff); /* as for the hop limit */
+    }
+    data = (void *)(long)skb->data;
+    data_end = (void *)(long)skb->data_end;
+    if (nat_rewrite_ip(skb, data, data_end, packet->is_ipv6, flow))
+        return -1;
     if (!flow->port_diff)
         return 0;
-    /* It is 74 at most. A mask rather than a comparison: that may be made on another copy of the register than the one
-     * that is added, and 6.1 does not know that the two are the same. */
-    ports = data + (l4 & 0x7f);
+    /* It is PACKET_L4_MAX at most. A mask rather than a comparison: that may be made on another copy of the register
+     * than the one that is added, and 6.1 does not know that the two are the same. */
+    ports = data + (l4 & PACKET_L4_MASK);
     if ((void *)(ports + 4) > data_end)
         return -1;
     if (packet->key.protocol == IPPROTO_ICMP || packet->key.protocol == IPPROTO_ICMPV6) {

@@ -39,6 +39,9 @@ struct packet {
 /* It lives on the stack of the deepest call chain, which has 512 bytes. */
 FNET_ASSERT(sizeof(struct packet) == 64, "no larger than it was");
 
+/* Where a transport header may be that is looked at, behind extension headers. */
+#define PACKET_L4_MASK 0x7ff
+#define PACKET_L4_MAX (PACKET_L4_MASK - 1)
 #define PACKET_PULL (ETH_HLEN + 60 + 20) /* the longest headers that are looked at */
 
 FNET_INLINE void address_from_v4(struct fnet_addr *addr, __be32 v4)
@@ -161,7 +164,8 @@ FNET_INLINE int protocol_is_portless(__u8 protocol)
     }
 }
 
-FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end, __u32 l4_length)
+/* @whole: not the first of several fragments, whose datagram is longer than it is. */
+FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end, __u32 l4_length, int whole)
 {
     struct fnet_flow_key *key = &packet->key;
 
@@ -179,7 +183,8 @@ FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end,
     }
     case IPPROTO_UDP: {
         struct udphdr *udp = l4;
-        if ((void *)(udp + 1) > data_end || bpf_ntohs(udp->len) < sizeof(*udp) || bpf_ntohs(udp->len) > l4_length)
+        if ((void *)(udp + 1) > data_end || bpf_ntohs(udp->len) < sizeof(*udp) ||
+            (whole ? bpf_ntohs(udp->len) : sizeof(*udp)) > l4_length)
             return PACKET_MALFORMED;
         key->src_port = udp->source;
         key->dst_port = udp->dest;
@@ -251,7 +256,7 @@ FNET_INLINE int packet_parse_ipv4(struct __sk_buff *skb, struct packet *packet, 
     packet->martian = v4_never_on_wire(ip->saddr) || v4_never_on_wire(ip->daddr) || ip->daddr == 0;
     if (ip->frag_off & bpf_htons(0x3fff)) /* more fragments, or an offset */
         return PACKET_FRAGMENT;
-    return packet_parse_l4(packet, (void *)ip + header, data_end, total - header);
+    return packet_parse_l4(packet, (void *)ip + header, data_end, total - header, 1);
 }
 
 FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, void *data, void *data_end)
@@ -282,7 +287,7 @@ FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, 
     }
     if (ip->nexthdr == IPPROTO_FRAGMENT)
         return PACKET_FRAGMENT;
-    return packet_parse_l4(packet, (void *)(ip + 1), data_end, payload);
+    return packet_parse_l4(packet, (void *)(ip + 1), data_end, payload, 1);
 }
 
 /* Parses what lies in the linear part of @skb. */

@@ -212,7 +212,7 @@ TEST_F(Guard, DhcpServerAnswerInFragmentsIsDropped) {
 
 TEST_F(Guard, EndlessExtensionHeadersAreDropped) {
     Packet packet = container_to_neighbour / ip(container6, neighbour6);
-    for (int i = 0; i < 6; ++i) packet = packet / Ipv6Extension{.type = kProtocolDestination};
+    for (int i = 0; i < 7; ++i) packet = packet / Ipv6Extension{.type = kProtocolDestination};
     EXPECT_THAT(at_container(packet / udp(1, 2)), IsDropped(FNET_UNSUPPORTED_PROTOCOL));
     EXPECT_THAT(at_container(container_to_neighbour / ip(container6, neighbour6) / Ipv6Extension{.body = {}} / payload(0)),
                 RedirectsToNeighbour(container_to_neighbour / ip(container6, neighbour6) / Ipv6Extension{.body = {}} / payload(0)))

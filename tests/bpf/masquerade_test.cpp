@@ -355,14 +355,6 @@ TEST_F(Outward, RouteThatMovesToAnotherDeviceStopsTheFlow) {
 }
 
 TEST_F(Outward, WhatCannotBeTranslatedIsDroppedByName) {
-    EXPECT_THAT(
-        at_container(from_container / Ipv4{.src = container_ip, .dst = client, .more_fragments = true} / udp(20000, 443) / payload(24)),
-        IsDropped(FNET_FRAGMENT));
-    EXPECT_THAT(at_container(from_container / Ipv4{.src = container_ip, .dst = client, .fragment_offset = 32} / payload(24)),
-                IsDropped(FNET_FRAGMENT));
-    EXPECT_THAT(at_container(from_container / ip(container6, client6) / Ipv6Fragment{} / udp(20000, 443)), IsDropped(FNET_FRAGMENT));
-    EXPECT_THAT(at_container(from_container / ip(container6, client6) / Ipv6Extension{} / udp(20000, 443)),
-                IsDropped(FNET_UNSUPPORTED_PROTOCOL));
     EXPECT_THAT(at_container(from_container / ip(container_ip, client) / Icmp{.type = 3, .code = 3} / ip(client, container_ip) / udp(1, 2)),
                 IsDropped(FNET_UNSUPPORTED_PROTOCOL));
     EXPECT_THAT(at_container(from_container / ip(container_ip, client) / tcp(20000, 443, kRst)), IsDropped(FNET_RESET_WITHOUT_FLOW));

@@ -35,7 +35,7 @@ PacketView::PacketView(std::span<const std::uint8_t> frame) {
         ttl = packet[8];
         protocol = packet[9];
         ip_header_error = internet_checksum({packet.first(header)});
-        if ((word(packet, 6) & 0x3fffU) != 0) return;
+        if ((word(packet, 6) & 0x3fffU) != 0) part = (word(packet, 6) & 0x1fffU) == 0 ? Part::kFirst : Part::kLater;
         l4_offset = 14 + header;
         total -= header;
     } else if (ether_type == 0x86dd) {
@@ -47,11 +47,27 @@ PacketView::PacketView(std::span<const std::uint8_t> frame) {
         ttl = packet[7];
         protocol = packet[6];
         l4_offset = 14 + 40;
+        while (part != Part::kLater && (protocol == kProtocolHopByHop || protocol == kProtocolRouting || protocol == kProtocolDestination ||
+                                        protocol == kProtocolFragment)) {
+            if (total < 8) return;
+            const auto extension = frame.subspan(l4_offset);
+            const bool fragment = protocol == kProtocolFragment;
+            const std::size_t length = fragment ? 8U : (extension[1] + 1U) * 8U;
+            if (total < length) return;
+            if (fragment && (word(extension, 2) & 0xfff9U) != 0) part = (word(extension, 2) & 0xfff8U) == 0 ? Part::kFirst : Part::kLater;
+            protocol = extension[0];
+            l4_offset += length;
+            total -= length;
+        }
     } else {
         return;
     }
     const auto l4 = frame.subspan(l4_offset, total);
     l4_length = total;
+    if (part == Part::kLater) {
+        valid = true;
+        return;
+    }
     std::size_t checksum_at = 0;
     switch (protocol) {
         case 6:
@@ -61,6 +77,7 @@ PacketView::PacketView(std::span<const std::uint8_t> frame) {
         case 17:
             if (total < 8) return;
             checksum_at = 6;
+            if (part == Part::kFirst) break;
             l4_length = word(l4, 4);
             if (l4_length < 8 || l4_length > total) return;
             break;

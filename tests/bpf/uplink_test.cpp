@@ -234,11 +234,6 @@ TEST_F(Uplink, LeavesWhatIsNoTupleToTheKernel) {
                 GoesToTheKernel(FNET_ICMP_TO_KERNEL));
     EXPECT_THAT(at_uplink(from_outside / ip(router6, host6) / Icmp{.type = kNeighbourSolicitation} / payload(16)),
                 GoesToTheKernel(FNET_ICMP_TO_KERNEL));
-    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .more_fragments = true} / tcp(40000, 8080)),
-                GoesToTheKernel(FNET_FRAGMENT_TO_KERNEL));
-    EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .fragment_offset = 8} / tcp(40000, 8080)),
-                GoesToTheKernel(FNET_FRAGMENT_TO_KERNEL));
-    EXPECT_THAT(at_uplink(from_outside / ip(client6, host6) / Ipv6Fragment{} / tcp(40000, 8080)), GoesToTheKernel(FNET_FRAGMENT_TO_KERNEL));
     EXPECT_THAT(at_uplink(from_outside / ip(client6, host6) / Ipv6Extension{} / tcp(40000, 8080)), GoesToTheKernel(FNET_HOST_TRAFFIC));
     EXPECT_THAT(at_uplink(from_outside / Ipv4{.src = client, .dst = host_ip, .protocol = 132} / payload(40)),
                 GoesToTheKernel(FNET_HOST_TRAFFIC));

@@ -44,8 +44,9 @@ WebServer::~WebServer() {
     std::filesystem::remove_all(directory_, ignored);
 }
 
-UdpEcho::UdpEcho(const Netns& netns, std::uint16_t port) {
-    socat_ = netns.background({"socat", "-T60", "UDP4-LISTEN:" + std::to_string(port) + ",fork,reuseaddr", "PIPE"});
+UdpEcho::UdpEcho(const Netns& netns, std::uint16_t port, bool dual_stack) {
+    const std::string listen = dual_stack ? "UDP6-LISTEN:" : "UDP4-LISTEN:", options = dual_stack ? ",ipv6-v6only=0" : "";
+    socat_ = netns.background({"socat", "-T60", listen + std::to_string(port) + ",fork,reuseaddr" + options, "PIPE"});
     EXPECT_TRUE(wait_until([&] { return is_listening(netns, Transport::kUdp, port); })) << socat_.output();
 }
 

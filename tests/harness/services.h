@@ -27,10 +27,10 @@ private:
     Background nginx_;
 };
 
-/// socat that answers each datagram with itself; ready when the constructor returns.
+/// socat that answers each datagram with itself, of IPv4 or of both families; ready when the constructor returns.
 class UdpEcho {
 public:
-    UdpEcho(const Netns& netns, std::uint16_t port);
+    UdpEcho(const Netns& netns, std::uint16_t port, bool dual_stack = false);
 
 private:
     Background socat_;
