@@ -42,7 +42,7 @@
     ROW(ICMP_FORWARDED, FAST, "ICMP error about a flow, translated with the packet that it quotes") \
     ROW(PROTOCOL_IN_USE, DROP, \
         "another container, or the host, talks this protocol without ports to this destination") \
-    ROW(FRAGMENT_EARLY, DROP, "fragment whose first was not seen, or was dropped") \
+    ROW(FRAGMENT_EARLY, DROP, "fragment ahead of its first: a copy waits for it") \
     ROW(FRAGMENT_SHORT, DROP, "first fragment that is too small for its ports")
 
 enum fnet_verdict {

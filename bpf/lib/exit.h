@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bpf/lib/answer.h"
+#include "bpf/lib/early.h"
 #include "bpf/lib/flow.h"
 
 enum exit_result {
@@ -226,6 +227,8 @@ __noinline int flow_follow(struct __sk_buff *skb, struct packet *packet)
     key = packet->key; /* 6.1 takes no argument of a function for a map key */
     flow = bpf_map_lookup_elem(&flows, &key);
     if (!flow)
+        return drop(skb, INTERNAL_ERROR);
+    if (unlikely(packet->l4_header == PACKET_FIRST_FRAGMENT) && early_resend(skb, flow))
         return drop(skb, INTERNAL_ERROR);
     action = flow_forward(skb, packet, flow);
     return action == EXIT_FLOW_GONE ? drop(skb, NO_ROUTE) : action;

@@ -19,8 +19,9 @@
 
 /* A first fragment says to which flow the others belong. Two that say different things within a second are a forgery,
  * or a sender so fast that its receiver cannot tell its datagrams apart either (RFC 4963). None of the two flows gets
- * the rest then: nobody can draw the end of another's datagram into a flow of his own. */
-FNET_INLINE void fragment_record(const struct fnet_fragment_key *id, const struct fnet_flow_key *key, __u64 now)
+ * the rest then: nobody can draw the end of another's datagram into a flow of his own. True if the rest is this flow's.
+ */
+FNET_INLINE int fragment_record(const struct fnet_fragment_key *id, const struct fnet_flow_key *key, __u64 now)
 {
     struct fnet_fragment *known = bpf_map_lookup_elem(&fragments, id);
     struct fnet_fragment fresh = {
@@ -30,9 +31,10 @@ FNET_INLINE void fragment_record(const struct fnet_fragment_key *id, const struc
         (known->contested || known->src_port != key->src_port || known->dst_port != key->dst_port ||
          known->protocol != key->protocol)) {
         known->contested = 1;
-        return;
+        return 0;
     }
     bpf_map_update_elem(&fragments, id, &fresh, BPF_ANY);
+    return 1;
 }
 
 /* A fragment without ports, by the flow of its first. The first was answered if it was too big or its time ran out. */
@@ -138,14 +140,16 @@ __noinline int hidden_resolve(struct __sk_buff *skb, struct packet *packet)
         verdict = hidden_parse(skb, packet, 1);
         if (verdict)
             return leave(skb, (__u32)verdict, TC_ACT_SHOT);
-        if (packet->kind <= PACKET_PORTLESS)
-            fragment_record(&work->fragment, &packet->key, now);
+        if (packet->kind <= PACKET_PORTLESS && fragment_record(&work->fragment, &packet->key, now))
+            packet->l4_header = PACKET_FIRST_FRAGMENT;
         return HIDDEN_CONTINUE;
     }
     packet->kind = PACKET_FRAGMENT;
     known = bpf_map_lookup_elem(&fragments, &work->fragment);
-    if (!known || now - known->first_ns > FRAGMENT_LIFETIME_NS)
+    if (!known || now - known->first_ns > FRAGMENT_LIFETIME_NS) {
+        early_keep(skb, &work->fragment, now);
         return HIDDEN_CONTINUE;
+    }
     if (known->contested)
         return drop(skb, FRAGMENT);
     work->original_key = packet->key;

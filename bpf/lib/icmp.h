@@ -28,7 +28,8 @@ FNET_INLINE __u16 checksum_updated(__u16 check, __u64 difference)
 }
 
 /* The tuple by which the flow is found: the quote's, reversed. 0 if the quote cannot be a flow's. */
-FNET_INLINE int icmp_quote_key(const struct fnet_icmp_quote *quote, struct fnet_flow_key *key, int is_ipv6)
+FNET_INLINE int icmp_quote_key(const struct fnet_icmp_quote *quote, struct fnet_flow_key *key, int is_ipv6,
+                               __u8 protocol)
 {
     __u8 request = is_ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO;
     __u8 reply = is_ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY;
@@ -36,14 +37,13 @@ FNET_INLINE int icmp_quote_key(const struct fnet_icmp_quote *quote, struct fnet_
     if (is_ipv6) {
         address_from_v6(&key->src, &quote->v6.daddr);
         address_from_v6(&key->dst, &quote->v6.saddr);
-        key->protocol = quote->v6.nexthdr;
     } else {
         if (quote->v4.version != 4 || quote->v4.ihl < 5 || (quote->v4.frag_off & bpf_htons(0x1fff)))
             return 0;
         address_from_v4(&key->src, quote->v4.daddr);
         address_from_v4(&key->dst, quote->v4.saddr);
-        key->protocol = quote->v4.protocol;
     }
+    key->protocol = protocol;
     if (protocol_is_portless(key->protocol))
         return 1;
     if (key->protocol == IPPROTO_TCP || key->protocol == IPPROTO_UDP || key->protocol == IPPROTO_SCTP) {
@@ -116,7 +116,7 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
     __u64 change, outer = 0;
     __u64 flags = 0;
     __u16 check[2];
-    __u8 ttl;
+    __u8 ttl, protocol;
     int is_ipv6;
 
     if (!work || !packet)
@@ -129,10 +129,17 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
                 : bpf_skb_load_bytes(skb, quoted, &quote->v4, sizeof(quote->v4)))
         return ICMP_ERROR_NOT_OURS;
     l4 = quoted + (is_ipv6 ? sizeof(struct ipv6hdr) : quote->v4.ihl * 4U);
+    protocol = is_ipv6 ? quote->v6.nexthdr : quote->v4.protocol;
+    if (is_ipv6 && protocol == IPPROTO_FRAGMENT) { /* of a first fragment */
+        if (bpf_skb_load_bytes(skb, l4, quote->l4, sizeof(quote->l4)) || (quote->l4[1] & bpf_htons(0xfff8)))
+            return ICMP_ERROR_NOT_OURS;
+        protocol = *(const __u8 *)quote->l4;
+        l4 += sizeof(quote->l4);
+    }
     if (bpf_skb_load_bytes(skb, l4, quote->l4, sizeof(quote->l4)))
         return ICMP_ERROR_NOT_OURS;
     __builtin_memset(key, 0, sizeof(*key));
-    if (!icmp_quote_key(quote, key, is_ipv6))
+    if (!icmp_quote_key(quote, key, is_ipv6, protocol))
         return ICMP_ERROR_NOT_OURS;
     key->ifindex = ifindex;
     flow = bpf_map_lookup_elem(&flows, key);

@@ -166,6 +166,23 @@ struct {
     __type(value, struct fnet_fragment);
 } fragments SEC(".maps");
 
+/* Later fragments that came before their first, see bpf/lib/early.h. */
+#define FNET_EARLY_PLACES 64
+#define FNET_EARLY_BYTES 2048
+struct fnet_early {
+    struct fnet_fragment_key id;
+    __u64 seen_ns; /* CLOCK_MONOTONIC (coarse) */
+    __u32 length;  /* of frame */
+    __u32 state;   /* exchanged atomically */
+    __u8 frame[FNET_EARLY_BYTES];
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, FNET_EARLY_PLACES);
+    __type(key, __u32);
+    __type(value, struct fnet_early);
+} early SEC(".maps");
+
 /* CLOCK_MONOTONIC (coarse) up to which the ICMP errors of our own are paid for, by the device's ifindex modulo. */
 #define FNET_ANSWER_BUCKETS 1024
 struct {
@@ -214,6 +231,7 @@ struct fnet_scratch {
     struct fnet_fragment_key fragment; /* of hidden_resolve() */
     __u8 macs[2 * ETH_ALEN];           /* of a frame that is turned round */
     __u8 chunk[FNET_CHUNK + 8];        /* of a packet, with room to fill its last word up */
+    __u8 frame[FNET_EARLY_BYTES];      /* of the packet whose place another takes in early_resend() */
 };
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -30,7 +30,7 @@ struct packet {
     __u8 tcp_flags; /* of SCTP what the first chunk amounts to */
     __u8 icmp_type;
     __u8 csum_offset;   /* of the L4 checksum from l4_offset; 0 = no checksum of ours */
-    __u8 l4_header;     /* bytes; TCP with its options */
+    __u8 l4_header;     /* bytes; TCP with its options. Or PACKET_FIRST_FRAGMENT */
     __u8 gateway_bound; /* destination MAC is the gateway's */
     __u8 multicast;     /* destination MAC is multicast or broadcast */
     __u8 martian;       /* an address that never travels: no flow may be opened */
@@ -42,6 +42,7 @@ FNET_ASSERT(sizeof(struct packet) == 64, "no larger than it was");
 /* Where a transport header may be that is looked at, behind extension headers. */
 #define PACKET_L4_MASK 0x7ff
 #define PACKET_L4_MAX (PACKET_L4_MASK - 1)
+#define PACKET_FIRST_FRAGMENT 0xff       /* no transport header is as long: others may have come before it */
 #define PACKET_PULL (ETH_HLEN + 60 + 20) /* the longest headers that are looked at */
 
 FNET_INLINE void address_from_v4(struct fnet_addr *addr, __be32 v4)

@@ -87,12 +87,61 @@ TEST_P(Fragment, CountForTheirFlow) {
     EXPECT_EQ(flow(key_of(v().protocol, v().container(), 20000, v().client(), 443, container().ifindex))->packets, 3U);
 }
 
-TEST_P(Fragment, WithoutItsFirstIsTheKernelsOrDropped) {
+TEST_P(Fragment, WithoutItsFirstIsTheKernelsOrWaits) {
     publish({.protocol = v().protocol, .address = v().host()});
     EXPECT_THAT(at_uplink(cut(large(from_outside, v().client(), v().host(), 40000, 8080, kSyn))[1]),
                 GoesToTheKernel(FNET_FRAGMENT_TO_KERNEL));
     EXPECT_THAT(at_container(cut(large(from_container, v().container(), v().client(), 20000, 443, kSyn))[1]),
                 IsDropped(FNET_FRAGMENT_EARLY));
+}
+
+// A run sends the copies that waited, and returns the first.
+TEST_P(Fragment, ThatComesBeforeItsFirstIsSentAfterIt) {
+    publish({.protocol = v().protocol, .address = v().host()});
+    const FarDevice inside{lab(), "container"}, outside{lab(), "wire"};
+    const auto in = cut(large(from_outside, v().client(), v().host(), 40000, 8080, kSyn)),
+               arrives = cut(large(into_container, v().client(), v().container(), 40000, 80, kSyn, 63)),
+               answer = cut(large(from_container, v().container(), v().client(), 80, 40000, kAck)),
+               leaves = cut(large(out_of_uplink, v().host(), v().client(), 8080, 40000, kAck, 63));
+    const auto expect_both = [](const FarDevice& device, const std::vector<Packet>& fragments) {
+        std::vector<Bytes> seen;  // in any order
+        for (int i = 0; i < 2; ++i)
+            seen.push_back(
+                device.receive([&](const Bytes& frame) { return frame == fragments[1].bytes() || frame == fragments[2].bytes(); })
+                    .value_or(Bytes{}));
+        EXPECT_THAT(seen, ::testing::UnorderedElementsAre(fragments[1].bytes(), fragments[2].bytes()));
+    };
+    for (const std::size_t each : {2U, 1U}) EXPECT_THAT(at_uplink(in[each]), GoesToTheKernel(FNET_FRAGMENT_TO_KERNEL));
+    const Outcome first = at_uplink(in[0]);
+    EXPECT_EQ(first.action, kRedirected);
+    EXPECT_EQ(first.out, arrives[0].bytes());
+    EXPECT_EQ(first.verdicts, (Verdicts{{FNET_FLOW_FORWARDED, 3}}));
+    expect_both(inside, arrives);
+    for (const std::size_t each : {2U, 1U}) EXPECT_THAT(at_container(answer[each]), IsDropped(FNET_FRAGMENT_EARLY));
+    EXPECT_EQ(at_container(answer[0]).out, leaves[0].bytes());
+    expect_both(outside, leaves);
+    EXPECT_THAT(at_uplink(in[0]), Redirects(arrives[0])) << "they are sent once";
+}
+
+TEST_P(Fragment, ThatWaitsIsSentForItsOwnFirstOnly) {
+    publish({.protocol = v().protocol, .address = v().host()});
+    const auto packet = [&](std::size_t which, std::uint16_t id, const IpAddress& from) {
+        return cut(large(from_outside, from, v().host(), 40000, 8080, kSyn), 1024, id)[which];
+    };
+    at_uplink(packet(1, 1, v().client()));
+    EXPECT_TRUE(at_uplink(packet(0, 2, v().client())).counted_only(FNET_FLOW_FORWARDED)) << "another datagram";
+    EXPECT_TRUE(at_uplink(packet(0, 1, v().not_ours())).counted_only(FNET_FLOW_FORWARDED)) << "another sender's";
+    EXPECT_TRUE(at_container(cut(large(from_container, v().container(), v().client(), 20000, 443, kSyn), 1024, 1)[0])
+                    .counted_only(FNET_FLOW_FORWARDED))
+        << "the other way";
+    EXPECT_EQ(at_uplink(packet(0, 1, v().client())).verdicts, (Verdicts{{FNET_FLOW_FORWARDED, 2}}));
+}
+
+TEST_P(Fragment, FloodOfEarlyOnesLeavesThoseInOrderAlone) {
+    publish({.protocol = v().protocol, .address = v().host()});
+    for (std::uint16_t id = 0; id < 500; ++id) at_uplink(cut(large(from_outside, v().client(), v().host(), 1, 2, kSyn), 1024, id)[1]);
+    expect_redirected(cut(large(from_outside, v().client(), v().host(), 40000, 8080, kSyn)),
+                      cut(large(into_container, v().client(), v().container(), 40000, 80, kSyn, 63)), false);
 }
 
 TEST_P(Fragment, OfTheHostItselfIsLeftAlone) {
@@ -172,6 +221,20 @@ TEST_P(Fragment, ThatIsTooBigOrExpiresIsAnsweredForTheFirstOnly) {
     const auto expiring = cut(large(from_container, v().container(), v().client(), 20000, 443, kSyn, 1), 1024, 0x4712);
     EXPECT_THAT(at_container(expiring[0]), IsAnswered(FNET_TTL_EXCEEDED, into_container, v().gateway()));
     EXPECT_THAT(at_container(expiring[1]), IsDropped(FNET_TTL_EXCEEDED));
+}
+
+// As path MTU discovery for large datagrams needs it: the quote is of the first fragment.
+TEST_P(Fragment, ThatAnErrorQuotesFindsItsFlow) {
+    at_container(from_container / ip(v().container(), v().client()) / v().l4(20000, 443));
+    const Icmp too_big{.type = std::uint8_t(v().v4() ? 3 : 2), .code = std::uint8_t(v().v4() ? 4 : 0), .rest = 1280};
+    const auto quote_of = [&](const IpAddress& from, std::size_t which) {
+        const Bytes whole = cut(large(out_of_uplink, from, v().client(), 20000, 443, kSyn))[which].bytes();
+        return Payload{Bytes(whole.begin() + 14, whole.begin() + 14 + 512)};
+    };
+    const IpAddress from = v().v4() ? router : router6;
+    EXPECT_THAT(at_uplink(from_outside / ip(from, v().host()) / too_big / quote_of(v().host(), 0)),
+                RedirectsError(into_container / ip(from, v().container(), 63) / too_big / quote_of(v().container(), 0)));
+    EXPECT_THAT(at_uplink(from_outside / ip(from, v().host()) / too_big / quote_of(v().host(), 1)), GoesToTheKernel(FNET_ICMP_TO_KERNEL));
 }
 
 TEST_P(Fragment, FloodOfIdentificationsHarmsFragmentsOnly) {
