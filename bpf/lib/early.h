@@ -16,6 +16,14 @@ enum {
     EARLY_BUSY = 2, /* of the CPU that made it so */
 };
 
+/* The length of a frame that was found to be 1 to FNET_EARLY_BYTES long: by arithmetic that the compiler must not see
+ * through, because 6.1 takes no lower bound from a comparison. */
+FNET_INLINE __u32 early_length(__u32 length)
+{
+    asm volatile("" : "+r"(length));
+    return ((length - 1) & (FNET_EARLY_BYTES - 1)) + 1;
+}
+
 /* Any place will do: the one that was there loses it. */
 FNET_INLINE void early_keep(struct __sk_buff *skb, const struct fnet_fragment_key *id, __u64 now)
 {
@@ -28,7 +36,8 @@ FNET_INLINE void early_keep(struct __sk_buff *skb, const struct fnet_fragment_ke
     place->id = *id;
     place->seen_ns = now;
     place->length = length;
-    __sync_lock_test_and_set(&place->state, bpf_skb_load_bytes(skb, 0, place->frame, length) ? EARLY_FREE : EARLY_KEPT);
+    __sync_lock_test_and_set(&place->state,
+                             bpf_skb_load_bytes(skb, 0, place->frame, early_length(length)) ? EARLY_FREE : EARLY_KEPT);
 }
 
 struct early_walk {
@@ -60,14 +69,14 @@ FNET_INLINE void early_send(struct early_walk *walk, const struct fnet_early *pl
     if (!walk->borrowed) {
         __u32 own = walk->length;
         /* Growing takes CHECKSUM_COMPLETE away, which would have to follow every byte. */
-        if (own < 1 || own > FNET_EARLY_BYTES || bpf_skb_load_bytes(skb, 0, work->frame, own) ||
+        if (own < 1 || own > FNET_EARLY_BYTES || bpf_skb_load_bytes(skb, 0, work->frame, early_length(own)) ||
             bpf_skb_change_tail(skb, own + 1, 0))
             return;
         walk->borrowed = 1;
     }
     if (length < ETH_HLEN + sizeof(struct iphdr) || length > FNET_EARLY_BYTES)
         return;
-    if (bpf_skb_change_tail(skb, length, 0) || bpf_skb_store_bytes(skb, 0, place->frame, length, 0))
+    if (bpf_skb_change_tail(skb, length, 0) || bpf_skb_store_bytes(skb, 0, place->frame, early_length(length), 0))
         return;
     is_ipv6 = skb->protocol == bpf_htons(ETH_P_IPV6);
     ttl = place->frame[ETH_HLEN + (is_ipv6 ? offsetof(struct ipv6hdr, hop_limit) : offsetof(struct iphdr, ttl))];
@@ -118,7 +127,7 @@ __noinline int early_resend(struct __sk_buff *skb, struct fnet_flow *flow)
     if (!walk.borrowed)
         return 0;
     if (length < 1 || length > FNET_EARLY_BYTES || bpf_skb_change_tail(skb, length, 0) ||
-        bpf_skb_store_bytes(skb, 0, work->frame, length, 0))
+        bpf_skb_store_bytes(skb, 0, work->frame, early_length(length), 0))
         return -1;
     return 0;
 }
