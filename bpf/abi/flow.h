@@ -27,8 +27,8 @@ enum fnet_exit {
 };
 
 enum fnet_flow_state {
-    FNET_FLOW_NEW = 0,         /* original: no reply seen. reply: nothing sent yet */
-    FNET_FLOW_REPLIED = 1,     /* original only: a reply was seen, the originator has not answered it */
+    FNET_FLOW_NEW = 0,         /* original: no reply seen. reply: nothing sent yet, or TCP that is not proven */
+    FNET_FLOW_REPLIED = 1,     /* original only: a reply was seen, the originator has not shown that it got it */
     FNET_FLOW_ESTABLISHED = 2, /* steady: nothing to do per packet but to count */
     FNET_FLOW_CLOSED = 3,      /* FIN in both directions, or RST */
 };
@@ -41,6 +41,7 @@ enum fnet_flow_state {
 #define FNET_FLOW_MAPPED (1U << 5)     /* original only: counted in an entry of `mappings` */
 /* The container sees an address of the host as source: the host's own sockets may have the port. */
 #define FNET_FLOW_HOST_SOURCE (1U << 6)
+#define FNET_FLOW_PROVEN (1U << 7) /* TCP: the originator has shown that it sees the replies */
 
 struct fnet_flow {
     /* Rewrite: what the packet's tuple becomes. Wire order. */
@@ -65,7 +66,9 @@ struct fnet_flow {
     __u64 last_seen_ns; /* CLOCK_MONOTONIC (coarse) */
     __u64 packets;
     __u64 bytes; /* of skb->len, Ethernet header included */
-    __u64 created_ns;
+    /* TCP handshake. */
+    __u32 expected_ack; /* original only: what the originator acknowledges if it has seen the last reply; host order */
+    __u32 reserved;     /* zero */
     /* Ownership, constant. */
     __u32 slot;             /* index in flow_slots, shared by both directions */
     __u32 endpoint_ifindex; /* host-side veth of the endpoint that the flow belongs to */

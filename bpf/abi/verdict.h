@@ -43,7 +43,8 @@
     ROW(PROTOCOL_IN_USE, DROP, \
         "another container, or the host, talks this protocol without ports to this destination") \
     ROW(FRAGMENT_EARLY, DROP, "fragment ahead of its first: a copy waits for it") \
-    ROW(FRAGMENT_SHORT, DROP, "first fragment that is too small for its ports")
+    ROW(FRAGMENT_SHORT, DROP, "first fragment that is too small for its ports") \
+    ROW(ANSWER_WITHOUT_FLOW, DROP, "SYN-ACK from a container for a connection that no longer exists")
 
 enum fnet_verdict {
 #define FNET_VERDICT_ENUM(name, kind, text) FNET_##name,

@@ -284,6 +284,9 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
             return drop(skb, UNSUPPORTED_PROTOCOL);
         if (packet->tcp_flags & FNET_TCP_RST)
             return drop(skb, RESET_WITHOUT_FLOW);
+        /* Of a half-open flow that gave way under pressure: under a port of the masquerade it would answer nobody. */
+        if ((packet->tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK)) == (FNET_TCP_SYN | FNET_TCP_ACK))
+            return drop(skb, ANSWER_WITHOUT_FLOW);
         if (packet->kind == PACKET_PORTLESS && !routed && portless_is_hosts(packet))
             return answer(skb, packet, FNET_PROTOCOL_IN_USE, 0);
     }

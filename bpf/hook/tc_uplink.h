@@ -65,7 +65,6 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     struct fnet_endpoint *endpoint;
     struct fnet_scratch *work = map_single(scratch);
     __u32 ifindex;
-    int wildcard;
 
     if (!work || !packet)
         return drop(skb, INTERNAL_ERROR);
@@ -77,8 +76,7 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     if (!packet_may_open(packet))
         return to_kernel(skb, NO_FLOW);
     service = service_find(&key->dst, key->protocol, key->dst_port, 0);
-    wildcard = !service;
-    if (wildcard)
+    if (!service)
         service = service_find(&key->dst, key->protocol, key->dst_port, 1);
     if (!service)
         return to_kernel(skb, HOST_TRAFFIC);
@@ -86,9 +84,10 @@ __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
     endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
     if (!endpoint)
         return drop(skb, UNKNOWN_ENDPOINT);
-    if (wildcard && exit_lookup(skb, endpoint->bridge_ifindex, &key->src, &key->dst, packet->is_ipv6, key->protocol,
-                                &work->route) != EXIT_LOCAL)
-        return to_kernel(skb, HOST_TRAFFIC); /* in transit to another host (CVE-2025-67499) */
+    /* Else it is in transit to another host (CVE-2025-67499), which may have got an address that was this one's. */
+    if (exit_lookup(skb, endpoint->bridge_ifindex, &key->src, &key->dst, packet->is_ipv6, key->protocol,
+                    &work->route) != EXIT_LOCAL)
+        return to_kernel(skb, HOST_TRAFFIC);
     /* A datagram may answer one that a socket of the host sent from this port before it was published. */
     if (key->protocol == IPPROTO_UDP &&
         host_socket_exists(skb, packet->is_ipv6, IPPROTO_UDP, &key->src, key->src_port, &key->dst, key->dst_port))

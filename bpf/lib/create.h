@@ -236,7 +236,6 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     original = &work->original;
     reply = &work->reply;
     original->slot = reply->slot = index;
-    original->created_ns = reply->created_ns = now;
     original->last_seen_ns = reply->last_seen_ns = now;
     reply->new_src = work->original_key.dst;
     reply->new_dst = work->original_key.src;

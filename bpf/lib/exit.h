@@ -193,7 +193,7 @@ FNET_INLINE int flow_forward(struct __sk_buff *skb, struct packet *packet, struc
     flow->packets++;
     flow->bytes += skb->len;
     if (unlikely(flow_needs_track(flow, packet->tcp_flags)))
-        flow_track(flow, &packet->key, packet->tcp_flags);
+        flow_track(skb, packet, flow);
     if (flow->exit == FNET_EXIT_LINK) {
         if (unlikely(now - flow->exit_checked_ns > cfg.exit_ns)) {
             int action = exit_refresh(skb, packet, flow);

@@ -9,7 +9,8 @@
 #include "bpf/lib/mapping.h"
 #include "bpf/lib/packet.h"
 
-#define FNET_RECLAIM_WINDOW 256 /* slots that one new flow may look at when the table is full */
+#define FNET_RECLAIM_WINDOW 256  /* slots that one new flow may look at when the table is full */
+#define FNET_RECLAIM_PATIENCE 32 /* of them for a closed flow, while there is a half-open one to be had */
 #define FNET_RECLAIM_IDLE_NS (10ULL * 1000 * 1000 * 1000) /* an answered datagram flow is "idle" from here on */
 #define DNS_PORT 53
 #define FNET_COLLECT_CHUNK 1024 /* slots per tick */
@@ -168,6 +169,9 @@ static long reclaim_step(__u32 i, struct reclaim_walk *walk)
 
     if (!table || walk->limit == 0)
         return 1;
+    /* A flood of half-open flows must not make every packet of it dear. */
+    if (i >= FNET_RECLAIM_PATIENCE && walk->second && walk->second_class == FNET_CLASS_HALF_OPEN)
+        return 1;
     index = __sync_fetch_and_add(&table->hand, 1) % walk->limit;
     slot = bpf_map_lookup_elem(&flow_slots, &index);
     if (!slot)
@@ -236,16 +240,48 @@ __noinline int slot_alloc(void)
     return slot_reclaim();
 }
 
+/* Of TCP: octets in the sequence space beyond a SYN: payload and FIN. */
+FNET_INLINE int segment_has_data(const struct packet *packet)
+{
+    return (packet->tcp_flags & FNET_TCP_FIN) ||
+           packet->l3_length + ETH_HLEN > (__u32)packet->l4_offset + packet->l4_header;
+}
+
+/* Has this segment of a TCP flow that is not established shown that the originator sees the replies? A SYN and a bare
+ * ACK can be forged, and servers answer both; flows of forged senders must stay half open, or they would fill the table
+ * for hours. Proof is what a forger has to guess 2^32 numbers for, an ACK of the last reply; or data of the server,
+ * which sends none before it has had that ACK itself. A bare ACK of the server proves nothing: an unfinished handshake
+ * answers a segment outside its window that way (RFC 9293 3.10.7.4). */
+FNET_INLINE int handshake_proves(struct __sk_buff *skb, const struct packet *packet, struct fnet_flow *flow,
+                                 struct fnet_flow *partner)
+{
+    __be32 numbers[2]; /* sequence, acknowledgement */
+
+    if (bpf_skb_load_bytes(skb, packet->l4_offset + offsetof(struct tcphdr, seq), numbers, sizeof(numbers)))
+        return 0;
+    if (flow->flags & FNET_FLOW_ORIGINAL)
+        return flow->state == FNET_FLOW_REPLIED && (packet->tcp_flags & FNET_TCP_ACK) &&
+               bpf_ntohl(numbers[1]) == flow->expected_ack;
+    if (!(packet->tcp_flags & FNET_TCP_SYN) && segment_has_data(packet))
+        return 1;
+    partner->expected_ack = bpf_ntohl(numbers[0]) + !!(packet->tcp_flags & FNET_TCP_SYN);
+    if (partner->state == FNET_FLOW_NEW)
+        partner->state = FNET_FLOW_REPLIED;
+    return 0;
+}
+
 /* Follows TCP and first replies; called only when something may change, see flow_needs_track(). No window tracking:
  * RFC 5382 asks for none, and an RST that was not real is undone by later traffic in both directions. */
-__noinline int flow_track(struct fnet_flow *flow, const struct fnet_flow_key *key, __u32 tcp_flags)
+__noinline int flow_track(struct __sk_buff *skb, const struct packet *packet, struct fnet_flow *flow)
 {
     struct fnet_flow_key partner_key;
     struct fnet_flow *partner;
+    __u32 tcp_flags;
 
-    if (!flow || !key)
+    if (!flow || !packet)
         return 0;
-    flow_partner_key(key, flow, &partner_key);
+    tcp_flags = packet->tcp_flags;
+    flow_partner_key(&packet->key, flow, &partner_key);
     partner = bpf_map_lookup_elem(&flows, &partner_key);
     if (!partner || partner->slot != flow->slot)
         return 0; /* half a flow: the collector ends it */
@@ -260,31 +296,41 @@ __noinline int flow_track(struct fnet_flow *flow, const struct fnet_flow_key *ke
     if (flow->state == FNET_FLOW_CLOSED) {
         if ((tcp_flags & (FNET_TCP_SYN | FNET_TCP_ACK)) == FNET_TCP_SYN && (flow->flags & FNET_FLOW_ORIGINAL)) {
             /* The tuple is used again: a new connection in the place of the old (RFC 9293 3.6.1, RFC 6191). */
-            flow->flags &= ~(FNET_FLOW_FIN | FNET_FLOW_RESET | FNET_FLOW_ALIVE);
-            partner->flags &= ~(FNET_FLOW_FIN | FNET_FLOW_RESET | FNET_FLOW_ALIVE);
+            flow->flags &= ~(FNET_FLOW_FIN | FNET_FLOW_RESET | FNET_FLOW_ALIVE | FNET_FLOW_PROVEN);
+            partner->flags &= ~(FNET_FLOW_FIN | FNET_FLOW_RESET | FNET_FLOW_ALIVE | FNET_FLOW_PROVEN);
             flow->state = partner->state = FNET_FLOW_NEW;
             flow_reclassify(flow->slot, FNET_CLASS_HALF_OPEN);
         } else if ((flow->flags & FNET_FLOW_RESET) && !(tcp_flags & FNET_TCP_SYN)) {
             flow->flags |= FNET_FLOW_ALIVE;
             if (partner->flags & FNET_FLOW_ALIVE) {
+                int proven = packet->key.protocol != IPPROTO_TCP || (flow->flags & FNET_FLOW_PROVEN);
                 flow->flags &= ~(FNET_FLOW_RESET | FNET_FLOW_ALIVE);
                 partner->flags &= ~(FNET_FLOW_RESET | FNET_FLOW_ALIVE);
-                flow->state = partner->state = FNET_FLOW_ESTABLISHED;
-                flow_reclassify(flow->slot, steady_class(key->protocol));
+                flow->state = partner->state = proven ? FNET_FLOW_ESTABLISHED : FNET_FLOW_NEW;
+                flow_reclassify(flow->slot, proven ? steady_class(packet->key.protocol) : FNET_CLASS_HALF_OPEN);
             }
         }
         return 0;
     }
-    if (!(flow->flags & FNET_FLOW_ORIGINAL)) {
+    if (packet->key.protocol == IPPROTO_TCP) {
+        if (!(flow->flags & FNET_FLOW_PROVEN)) {
+            if (!handshake_proves(skb, packet, flow, partner))
+                return 0;
+            flow->state = partner->state = FNET_FLOW_ESTABLISHED;
+            flow->flags |= FNET_FLOW_PROVEN;
+            partner->flags |= FNET_FLOW_PROVEN;
+            flow_reclassify(flow->slot, FNET_CLASS_ESTABLISHED);
+        }
+    } else if (!(flow->flags & FNET_FLOW_ORIGINAL)) {
         if (flow->state == FNET_FLOW_NEW) {
             flow->state = FNET_FLOW_ESTABLISHED; /* steady; whether the flow is, its original direction says */
             if (partner->state == FNET_FLOW_NEW)
                 partner->state = FNET_FLOW_REPLIED;
         }
-    } else if (flow->state == FNET_FLOW_REPLIED && (key->protocol != IPPROTO_TCP || (tcp_flags & FNET_TCP_ACK))) {
+    } else if (flow->state == FNET_FLOW_REPLIED) {
         flow->state = FNET_FLOW_ESTABLISHED;
         if (!(partner->flags & FNET_FLOW_FIN)) /* else it is closing already */
-            flow_reclassify(flow->slot, steady_class(key->protocol));
+            flow_reclassify(flow->slot, steady_class(packet->key.protocol));
     }
     if (tcp_flags & FNET_TCP_FIN) {
         flow->flags |= FNET_FLOW_FIN;

@@ -60,6 +60,73 @@ TEST_F(FlowState, AckWithoutAnAnswerIsNoHandshake) {
     EXPECT_EQ(tcp_class(), FNET_CLASS_HALF_OPEN);
 }
 
+// What forged senders can send without having seen an answer, and what servers then say, stays half open.
+class ForgedHandshake : public FlowState {
+protected:
+    static constexpr std::uint32_t kServerNumber = 0x9a000000;
+    Outcome segment(std::uint8_t flags, std::uint32_t acknowledgement, std::size_t length = 0) {
+        Tcp header = tcp(40000, 8080, flags);
+        header.acknowledgement = acknowledgement;
+        return at_uplink(from_outside / ip(client, host_ip) / header / payload(length));
+    }
+    Outcome reply(std::uint8_t flags, std::uint32_t sequence, std::size_t length = 0) {
+        Tcp header = tcp(80, 40000, flags);
+        header.sequence = sequence;
+        return at_container(from_container / ip(container_ip, client) / header / payload(length));
+    }
+    void open() {
+        request(kSyn);
+        reply(kSynAck, kServerNumber);
+    }
+};
+
+TEST_F(ForgedHandshake, IsOneWhoseAckDoesNotKnowTheServersNumber) {
+    open();
+    for (const std::uint32_t guess : {0U, kServerNumber - 1, kServerNumber, kServerNumber + 2, 0x01020305U}) segment(kAck, guess, 20);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_HALF_OPEN);
+    reply(kSynAck, kServerNumber);  // retransmitted
+    segment(kAck, kServerNumber + 1);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_ESTABLISHED);
+    EXPECT_EQ(flow(kTcpKey)->state, FNET_FLOW_ESTABLISHED);
+    EXPECT_EQ(partner_of(kTcpKey)->state, FNET_FLOW_ESTABLISHED);
+}
+
+TEST_F(ForgedHandshake, IsNotHelpedByFinOrReset) {
+    open();
+    segment(kFinAck, 1);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_HALF_OPEN) << "a closing flow would be kept longer";
+    segment(kRst, 1);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_CLOSED);
+    segment(kAck, 1);
+    reply(kAck, kServerNumber + 1);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_HALF_OPEN) << "alive again, but no more than before";
+}
+
+TEST_F(ForgedHandshake, IsNotHelpedByTheBareAckOfAnUnfinishedHandshake) {
+    open();
+    segment(kSyn, 0, 10);            // outside the window, without ACK
+    reply(kAck, kServerNumber + 1);  // what the server says to that
+    segment(kAck, kServerNumber);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_HALF_OPEN);
+}
+
+TEST_F(ForgedHandshake, IsNoneWhenTheServerSendsData) {
+    open();
+    reply(kAck, kServerNumber + 1, 1);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_ESTABLISHED) << "whichever ACK it was that we did not see";
+}
+
+// Two SYNs met two cookies, the client goes on with the first: the server's next ACK has the number that counts.
+TEST_F(ForgedHandshake, IsNoneWhenAnUploadIsAcknowledged) {
+    open();
+    reply(kSynAck, kServerNumber + 5000);
+    segment(kAck, kServerNumber + 1, 100);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_HALF_OPEN);
+    reply(kAck, kServerNumber + 1);
+    segment(kAck, kServerNumber + 1, 100);
+    EXPECT_EQ(tcp_class(), FNET_CLASS_ESTABLISHED);
+}
+
 TEST_F(FlowState, FinInBothDirectionsCloses) {
     establish();
     request(kFinAck);
@@ -207,7 +274,9 @@ TEST_F(FlowState, MidStreamSegmentOfAMasqueradedConnectionOpensAFlowAgain) {
     const Packet segment = from_container / ip(container_ip, client) / tcp(20000, 443, kAck);
     at_container(segment);
     EXPECT_EQ(class_of(key), FNET_CLASS_HALF_OPEN);
-    at_uplink(from_outside / ip(client, host_ip) / tcp(443, 20000, kAck));
+    Tcp answer = tcp(443, 20000, kAck);
+    answer.sequence = 0x01020305;  // which the container has acknowledged
+    at_uplink(from_outside / ip(client, host_ip) / answer);
     at_container(segment);
     EXPECT_EQ(class_of(key), FNET_CLASS_ESTABLISHED);
 }

@@ -138,7 +138,8 @@ inline Ipv6 ipv6(IpAddress src, IpAddress dst) {
 /// An Ipv4 or Ipv6, as the addresses are.
 Packet ip(IpAddress src, IpAddress dst, std::uint8_t ttl = 64);
 inline Tcp tcp(std::uint16_t src, std::uint16_t dst, std::uint8_t flags = kSyn) {
-    return {.src = Port{src}, .dst = Port{dst}, .flags = flags};
+    constexpr std::uint32_t kNextNumber = 0x01020305;  // of the other side's SYN, which has the default number too
+    return {.src = Port{src}, .dst = Port{dst}, .flags = flags, .acknowledgement = (flags & kAck) != 0 ? kNextNumber : 0};
 }
 inline Udp udp(std::uint16_t src, std::uint16_t dst) {
     return {.src = Port{src}, .dst = Port{dst}};

@@ -78,6 +78,12 @@ TEST_P(PublishedPort, OnEveryAddressServesTheHostsAndNeverOneInTransit) {
     EXPECT_EQ(flows().size(), 2U);
 }
 
+TEST_P(PublishedPort, OnAnAddressThatIsNotTheHostsAnyMoreIsInTransit) {
+    publish_8080(v().not_ours());
+    EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().not_ours()) / v().l4(40000, 8080)), GoesToTheKernel(FNET_HOST_TRAFFIC));
+    EXPECT_TRUE(flows().empty());
+}
+
 TEST_P(PublishedPort, OfARangeKeepsItsOffset) {
     publish({.protocol = v().protocol, .address = v().host(), .port = 8192, .ports = 64, .container_port = 100});
     EXPECT_THAT(at_uplink(from_outside / ip(v().client(), v().host()) / v().l4(40000, 8192)),

@@ -156,6 +156,21 @@ TEST_F(Publish, PortBoundToAllAddressesFollowsAnAddressThatIsAddedLater) {
     lab().node().ip({"addr del 192.0.2.44/24 dev eth0"});
 }
 
+TEST_F(Publish, PortOfAnAddressThatMovedToAnotherHostIsThatHosts) {
+    const Netns& other = lab().add_other_host("eth1");
+    lab().node().set_sysctl("net.ipv4.ip_forward", "1");
+    lab().rebaseline();
+    lab().attach("web", {"--uplink", "eth0", "-p", kNodeIp2 + ":2000:80"});
+    const WebServer web{lab().at("web"), "web"};
+    EXPECT_EQ(fetch(lab().client(), url(kNodeIp2, 2000)).substr(0, 4), "web ");
+    lab().node().ip({"addr del " + kNodeIp2 + "/24 dev eth0", "route add " + kNodeIp2 + "/32 via " + kOtherHostIp});
+    other.ip({"addr add " + kNodeIp2 + "/32 dev lo"});
+    lab().client().ip({"route add " + kNodeIp2 + "/32 via " + kNodeIp});
+    const WebServer elsewhere{other, "elsewhere", {2000}};
+    EXPECT_EQ(fetch(lab().client(), url(kNodeIp2, 2000)).substr(0, 9), "elsewhere");
+    lab().node().ip({"route del " + kNodeIp2 + "/32", "addr add " + kNodeIp2 + "/24 dev eth0"});
+}
+
 TEST_F(Publish, PortOfAnotherContainerIsAConflictThatNamesIt) {
     lab().attach("a", {"-p", "2000:80"});
     lab().container("b");

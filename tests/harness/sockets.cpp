@@ -143,6 +143,11 @@ Socket Socket::connected(const Netns& netns, Transport transport, const SocketAd
     return socket;
 }
 
+void Socket::connect(const SocketAddress& remote) {
+    RawAddress raw = to_raw(remote);
+    error_ = ::connect(fd_, raw.get(), raw.size) == 0 ? 0 : errno;
+}
+
 Socket Socket::accept(Millis bound_time) const {
     if (!wait_for(fd_, POLLIN, bound_time)) return Socket{-1, ETIMEDOUT};
     const int fd = ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);

@@ -39,6 +39,8 @@ public:
     int error() const { return error_; }  ///< errno of the step that failed, 0 if none
     int fd() const { return fd_; }
 
+    /// Of a datagram socket: fixes its peer.
+    void connect(const SocketAddress& remote);
     Socket accept(Millis bound = Millis{3000}) const;
     bool send(const std::string& text) const;
     bool send_to(const std::string& text, const SocketAddress& remote) const;
