@@ -14,7 +14,7 @@
 #include "bpf/lib/icmp.h"
 
 /* The first packet of the host to a published port opens a flow. Returns a tc action, or FLOW_CREATED.
- * What comes here is for an address of the host, by the kernel's own routing: no need to ask. */
+ */
 __noinline int loopback_open(struct __sk_buff *skb, struct packet *packet)
 {
     struct fnet_scratch *work = map_single(scratch);
@@ -38,6 +38,11 @@ __noinline int loopback_open(struct __sk_buff *skb, struct packet *packet)
     endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
     if (!endpoint)
         return drop(skb, UNKNOWN_ENDPOINT);
+    /* Routes that send other hosts' addresses to lo, as those of a transparent proxy do, make them nobody's service. */
+    if (address_group(&key->dst, packet->is_ipv6) ||
+        exit_lookup(skb, endpoint->bridge_ifindex, &key->src, &key->dst, packet->is_ipv6, key->protocol,
+                    &work->route) != EXIT_LOCAL)
+        return to_kernel(skb, HOST_TRAFFIC);
     /* As in uplink_open(): an answer to a socket that was there before the port was published. */
     if (key->protocol == IPPROTO_UDP &&
         host_socket_exists(skb, packet->is_ipv6, IPPROTO_UDP, &key->src, key->src_port, &key->dst, key->dst_port))
@@ -49,7 +54,8 @@ __noinline int loopback_open(struct __sk_buff *skb, struct packet *packet)
 
     flow_prepare(work, packet);
     flow_to_service(work, service);
-    if (address_loopback(&key->src, packet->is_ipv6))
+    /* Neither means anything to the container. */
+    if (address_loopback(&key->src, packet->is_ipv6) || (packet->is_ipv6 && address_link_local(&key->src)))
         work->original.new_src = work->reply_key.dst = packet->is_ipv6 ? endpoint->gateway6 : endpoint->gateway4;
     work->original.flags |= FNET_FLOW_HOST_SOURCE;
     work->reply.exit = FNET_EXIT_LOOPBACK; /* lo's frames have MACs of zeros */

@@ -50,6 +50,9 @@ FNET_INLINE int uplink_open_to(struct __sk_buff *skb, struct packet *packet, str
     flow_prepare(work, packet);
     flow_to_service(work, service);
     result = exit_lookup(skb, bridge_ifindex, &key->dst, &key->src, packet->is_ipv6, key->protocol, &work->route);
+    if (result ==
+        EXIT_LOCAL) /* the host's own address, which the kernel calls martian; or nobody can be answered there */
+        return drop(skb, SPOOFED_SOURCE);
     if (result == EXIT_OK || result == EXIT_UNRESOLVED)
         exit_remember(skb, &work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
     work->reply.exit = FNET_EXIT_LINK; /* no way back yet: the reply looks again */

@@ -6,7 +6,8 @@
 #include "bpf/lib/leave.h"
 #include "bpf/lib/nat.h"
 
-/* As the kernel's icmp_msgs_per_sec and icmp_msgs_burst, but for each device: no container uses up another's. */
+/* As the kernel's icmp_msgs_per_sec and icmp_msgs_burst, but for each device: no container uses up another's, unless
+ * their indexes are a multiple of FNET_ANSWER_BUCKETS apart. */
 #define ANSWER_INTERVAL_NS (1000 * 1000ULL)
 #define ANSWER_BURST 50
 

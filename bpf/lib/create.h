@@ -161,7 +161,8 @@ FNET_INLINE int port_of_mapping(struct fnet_scratch *work, struct port_walk *wal
     if (!port)
         return 0;
     walk->candidate = bpf_ntohs(port);
-    bpf_loop(1, port_step, walk, 0);
+    if (walk->candidate >= walk->first && walk->candidate <= walk->last) /* else --masquerade-ports changed */
+        bpf_loop(1, port_step, walk, 0);
     if (walk->claimed)
         work->original.flags |= FNET_FLOW_MAPPED;
     else
@@ -251,8 +252,11 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
     } else if (!port_may_change(work->original_key.protocol)) {
         walk.first = walk.last = wanted;
         walk.own_service = (original->flags & FNET_FLOW_MASQUERADE) && is_own_service(work, (int)is_ipv6);
-    } else if (original->flags & FNET_FLOW_MASQUERADE) {
-        /* ICMP's identifiers too: a container must not be able to use up those of the host's pings. */
+    } else if ((original->flags & FNET_FLOW_MASQUERADE) ||
+               ((original->flags & FNET_FLOW_HOST_SOURCE) &&
+                !address_equal(&original->new_src, &work->original_key.src))) {
+        /* Where the source becomes one of the host's, its port is none that the host picks for itself, also not later.
+         * ICMP's identifiers too: a container must not be able to use up those of the host's pings. */
         walk.first = cfg.masquerade_first;
         walk.last = cfg.masquerade_last;
     } else {
@@ -265,6 +269,13 @@ __noinline int flow_create(struct __sk_buff *skb, __u32 is_ipv6, __u32 index)
         walk.exclusive = !port_of_mapping(work, &walk);
     if (!walk.claimed && !walk.full)
         port_of_choice(&walk, wanted);
+    if (walk.exclusive && !walk.claimed && !walk.full) {
+        /* The ports are other sources' mappings. One container must not be able to take them from all others, so they
+         * are shared by destination then, as those of TCP are. */
+        walk.exclusive = 0;
+        walk.candidate = random_port(&walk);
+        bpf_loop(FNET_PORT_TRIES, port_step, &walk, 0);
+    }
     if (walk.exclusive && walk.claimed) {
         if (!mapping_record(work)) {
             original->flags |= FNET_FLOW_MAPPED;

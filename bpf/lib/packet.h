@@ -166,6 +166,14 @@ FNET_INLINE int protocol_is_portless(__u8 protocol)
 }
 
 /* @whole: not the first of several fragments, whose datagram is longer than it is. */
+/* Multicast, 255.255.255.255 or the broadcast address of 127.0.0.0/8. */
+FNET_INLINE int address_group(const struct fnet_addr *a, int is_ipv6)
+{
+    if (is_ipv6)
+        return a->bytes[0] == 0xff;
+    return (a->bytes[12] & 0xf0) == 0xe0 || a->words[3] == ~(__be32)0 || a->words[3] == bpf_htonl(0x7fffffff);
+}
+
 FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end, __u32 l4_length, int whole)
 {
     struct fnet_flow_key *key = &packet->key;
@@ -282,9 +290,10 @@ FNET_INLINE int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet, 
     /* ::1 and v4-mapped addresses never travel (RFC 4291 2.5.3, RFC 4942 2.2). The latter would alias the keys of IPv4
      * flows, so not even a lookup may see them. */
     if (unlikely((packet->key.src.quads[0] == 0 && packet->key.src.quads[1] != 0) || packet->key.dst.quads[0] == 0)) {
-        if (!address_v6_loopback(&packet->key.dst))
+        if ((packet->key.src.quads[0] == 0 && !address_v6_loopback(&packet->key.src)) ||
+            (packet->key.dst.quads[0] == 0 && !address_v6_loopback(&packet->key.dst)))
             return PACKET_MALFORMED;
-        packet->martian = 1; /* on lo it is at home: from there to there */
+        packet->martian = 1; /* on lo ::1 is at home */
     }
     if (ip->nexthdr == IPPROTO_FRAGMENT)
         return PACKET_FRAGMENT;

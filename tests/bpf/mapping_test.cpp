@@ -136,15 +136,14 @@ protected:
         : Mapping({.masquerade_first = 20000, .masquerade_last = 20007, .endpoint_mapping = endpoint_mapping}) {}
 };
 
-TEST_F(FewPorts, EachIsOneSourcesAndTheNextOneIsRefusedByName) {
+TEST_F(FewPorts, EachIsOneSourcesAndTheNextOneSharesOrIsRefusedByName) {
     std::set<std::uint16_t> ports;
     for (std::uint16_t source = 40000; source < 40008; ++source) ports.insert(port_towards(client, source));
     EXPECT_EQ(ports.size(), 8U);
     EXPECT_THAT(at_container(from_container / ip(container_ip, client) / udp(40008, 443)),
                 IsAnswered(FNET_PORTS_EXHAUSTED, into_container, gateway));
-    EXPECT_THAT(at_container(from_container / ip(container_ip, other_client) / udp(40008, 443)),
-                IsAnswered(FNET_PORTS_EXHAUSTED, into_container, gateway))
-        << "towards nobody";
+    EXPECT_TRUE(ports.contains(port_towards(other_client, 40008))) << "shared by destination, so that no source takes them from all others";
+    EXPECT_EQ(mappings().size(), 16U) << "eight, and the claims of their ports";
     EXPECT_TRUE(ports.contains(port_towards(other_client, 40003))) << "those that have one reach everybody";
     EXPECT_TRUE(slots_are_accounted_for());
 }

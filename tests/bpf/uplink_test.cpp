@@ -42,6 +42,12 @@ TEST_P(PublishedPort, IsTranslatedToItsContainer) {
     EXPECT_EQ(endpoint(container()).connections, 1U);
 }
 
+TEST_P(PublishedPort, CallerThatForgesAnAddressOfTheHostIsDropped) {
+    publish_8080(v().host());
+    EXPECT_THAT(at_uplink(from_outside / ip(v().host(), v().host()) / v().l4(40000, 8080)), IsDropped(FNET_SPOOFED_SOURCE));
+    EXPECT_TRUE(flows().empty());
+}
+
 TEST_P(PublishedPort, AnswersFromThePublishedAddressAndPort) {
     publish_8080(v().host());
     at_uplink(from_outside / ip(v().client(), v().host()) / v().l4(40000, 8080));
