@@ -88,6 +88,8 @@ FNET_INLINE void early_send(struct early_walk *walk, const struct fnet_early *pl
         return;
     flow->packets++;
     flow->bytes += length;
+    if (flow->exit == FNET_EXIT_LOOPBACK)
+        bpf_skb_change_type(skb, PACKET_HOST); /* as deliver_to_loopback() */
     if (!bpf_clone_redirect(skb, flow->exit_ifindex, 0))
         leave(skb, FNET_FLOW_FORWARDED, 0);
 }

@@ -60,6 +60,8 @@ FNET_INLINE int fragment_forward(struct __sk_buff *skb, const struct packet *pac
     leave(skb, FNET_FLOW_FORWARDED, 0);
     if (flow->exit == FNET_EXIT_PEER)
         return deliver_to_peer(skb, flow->exit_ifindex);
+    if (flow->exit == FNET_EXIT_LOOPBACK)
+        return deliver_to_loopback(skb);
     skb->queue_mapping = 0; /* as flow_forward() */
     if (now - flow->exit_checked_ns > cfg.exit_ns)
         return (int)bpf_redirect_neigh(flow->exit_ifindex, NULL, 0, 0);

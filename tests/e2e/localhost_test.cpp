@@ -67,6 +67,23 @@ TEST_F(Localhost, UdpAnswersFromTheCalledAddressConnectedOrNot) {
     }
 }
 
+// The container's answer comes in fragments; lo itself takes the question whole.
+TEST_F(Localhost, LargeDatagramsGoBothWays) {
+    const json dns = lab().attach("dns", {"-p", "5353:53/udp"});
+    const Socket server = Socket::bound(lab().at("dns"), Transport::kUdp, {"::", 53});
+    for (const std::string& address : own_addresses(dns)) {
+        for (const std::size_t size : {8000U, 60000U}) {
+            SCOPED_TRACE(address + " " + std::to_string(size));
+            const Socket caller = Socket::connected(lab().node(), Transport::kUdp, {address, 5353});
+            SocketAddress from;
+            ASSERT_TRUE(caller.send(std::string(size, 'q')));
+            ASSERT_EQ(server.receive_from(from).size(), size);
+            ASSERT_TRUE(server.send_to(std::string(size, 'a'), from));
+            EXPECT_EQ(caller.receive(), std::string(size, 'a'));
+        }
+    }
+}
+
 TEST_F(Localhost, SocketThatIsBoundBeforehandIsServed) {
     lab().attach("web", {"-p", "2000:80", "-p", "2000:80/udp"});
     const Socket listener = Socket::listener(lab().at("web"), {"::", 80});
