@@ -21,7 +21,7 @@ FNET_INLINE int bind_allowed(struct bpf_sock_addr *ctx, const struct fnet_addr *
         return 1;
     /* A wildcard bind clashes with any published address; another only with its own or with a published wildcard. */
     if (!address_none(addr) && !(addr->quads[0] == 0 && addr->words[2] == bpf_htonl(0xffff) && addr->words[3] == 0) &&
-        !service_find(addr, protocol, port, 0) && !service_find(addr, protocol, port, 1))
+        !service_find_any(addr, protocol, port))
         return 1;
     bpf_set_retval(-FNET_EADDRINUSE);
     return 0;

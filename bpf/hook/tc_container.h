@@ -244,8 +244,8 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
     routed = !!(endpoint->flags & (packet->is_ipv6 ? FNET_ENDPOINT_ROUTED6 : FNET_ENDPOINT_ROUTED4));
     route = &work->route;
     /* Neither ever leaves its link (RFC 4291 2.5.6), and nobody takes a group's packet by a unicast frame. */
-    if (packet->is_ipv6 ? key->dst.bytes[0] == 0xff || (address_link_local(&key->src) && !address_link_local(&key->dst))
-                        : (key->dst.bytes[12] & 0xf0) == 0xe0 || key->dst.words[3] == ~(__be32)0)
+    if (address_group(&key->dst, packet->is_ipv6) ||
+        (packet->is_ipv6 && address_link_local(&key->src) && !address_link_local(&key->dst)))
         return drop(skb, MALFORMED);
     if (address_none(own) || (packet->is_ipv6 && address_link_local(&key->dst)))
         return container_to_kernel(skb, endpoint, FNET_TO_HOST); /* to the gateway's own link-local address */
@@ -311,10 +311,6 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         /* On one network the reply goes to the caller's MAC, not to the gateway's: it must look for flows from now on.
          */
         __sync_fetch_and_or(&server->flags, FNET_ENDPOINT_HAIRPIN);
-        work->reply.exit = FNET_EXIT_PEER;
-        work->reply.exit_ifindex = endpoint->ifindex;
-        __builtin_memcpy(work->reply.exit_dst_mac, endpoint->mac, ETH_ALEN);
-        mac_set_gateway(work->reply.exit_src_mac);
     } else {
         struct fnet_flow *original = &work->original;
         if (routed)
@@ -332,11 +328,11 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         work->reply_key.src = key->dst;
         work->reply_key.src_port = key->dst_port;
         work->reply_key.dst = original->new_src;
-        work->reply.exit = FNET_EXIT_PEER;
-        work->reply.exit_ifindex = endpoint->ifindex;
-        __builtin_memcpy(work->reply.exit_dst_mac, endpoint->mac, ETH_ALEN);
-        mac_set_gateway(work->reply.exit_src_mac);
     }
+    work->reply.exit = FNET_EXIT_PEER;
+    work->reply.exit_ifindex = endpoint->ifindex;
+    __builtin_memcpy(work->reply.exit_dst_mac, endpoint->mac, ETH_ALEN);
+    mac_set_gateway(work->reply.exit_src_mac);
     result = flow_open(skb, packet->is_ipv6);
     if (result == FNET_PORTS_EXHAUSTED || result == FNET_PROTOCOL_IN_USE)
         return answer(skb, packet, (__u32)result, 0);

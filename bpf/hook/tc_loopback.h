@@ -9,44 +9,25 @@
 #pragma once
 
 #include "bpf/lib/access.h"
-#include "bpf/lib/create.h"
+#include "bpf/lib/called.h"
 #include "bpf/lib/host_traffic.h"
 #include "bpf/lib/icmp.h"
 
-/* The first packet of the host to a published port opens a flow. Returns a tc action, or FLOW_CREATED.
- */
+/* The first packet of the host to a published port opens a flow. Returns a tc action, or FLOW_CREATED. */
 __noinline int loopback_open(struct __sk_buff *skb, struct packet *packet)
 {
     struct fnet_scratch *work = map_single(scratch);
-    struct fnet_service *service;
     struct fnet_endpoint *endpoint;
+    struct fnet_service *service;
     struct fnet_flow_key *key;
-    __u32 ifindex;
     int result;
 
     if (!work || !packet)
         return drop(skb, INTERNAL_ERROR);
     key = &packet->key;
-    if (!packet_may_open(packet))
-        return to_kernel(skb, NO_FLOW);
-    service = service_find(&key->dst, key->protocol, key->dst_port, 0);
+    service = service_called(skb, packet, work, &endpoint, &result);
     if (!service)
-        service = service_find(&key->dst, key->protocol, key->dst_port, 1);
-    if (!service)
-        return to_kernel(skb, HOST_TRAFFIC);
-    ifindex = service->endpoint_ifindex;
-    endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
-    if (!endpoint)
-        return drop(skb, UNKNOWN_ENDPOINT);
-    /* Routes that send other hosts' addresses to lo, as those of a transparent proxy do, make them nobody's service. */
-    if (address_group(&key->dst, packet->is_ipv6) ||
-        exit_lookup(skb, endpoint->bridge_ifindex, &key->src, &key->dst, packet->is_ipv6, key->protocol,
-                    &work->route) != EXIT_LOCAL)
-        return to_kernel(skb, HOST_TRAFFIC);
-    /* As in uplink_open(): an answer to a socket that was there before the port was published. */
-    if (key->protocol == IPPROTO_UDP &&
-        host_socket_exists(skb, packet->is_ipv6, IPPROTO_UDP, &key->src, key->src_port, &key->dst, key->dst_port))
-        return to_kernel(skb, HOST_SOCKET);
+        return result;
     if (!source_allowed(service, &key->src))
         return drop(skb, SOURCE_DENIED);
     if (packet->ttl <= 1)
@@ -89,8 +70,6 @@ int tc_loopback(struct __sk_buff *skb)
         /* Flows into a container do not follow an uplink's address. */
         return action == EXIT_FLOW_GONE ? drop(skb, INTERNAL_ERROR) : action;
     }
-    if (!port_is_published(packet.is_ipv6, packet.key.protocol, packet.key.dst_port))
-        return to_kernel(skb, HOST_TRAFFIC);
     action = loopback_open(skb, &packet);
     return action == FLOW_CREATED ? flow_follow(skb, &packet) : action;
 }

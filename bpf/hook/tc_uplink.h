@@ -3,7 +3,7 @@
 #pragma once
 
 #include "bpf/lib/access.h"
-#include "bpf/lib/create.h"
+#include "bpf/lib/called.h"
 #include "bpf/lib/fragment.h"
 #include "bpf/lib/host_traffic.h"
 #include "bpf/lib/icmp.h"
@@ -24,12 +24,8 @@ FNET_INLINE __u32 *container_subnet(const struct fnet_addr *addr)
  * it says that it is a container of this node, which never comes in by an uplink. */
 FNET_INLINE int source_refused(const struct fnet_addr *src, int is_ipv6)
 {
-    if (is_ipv6) {
-        if (src->bytes[0] == 0xff || address_none(src) || address_link_local(src))
-            return FNET_MALFORMED;
-    } else if (src->bytes[12] == 0 || (src->bytes[12] & 0xf0) == 0xe0 || src->words[3] == ~(__be32)0) {
+    if (address_group(src, is_ipv6) || (is_ipv6 ? address_none(src) || address_link_local(src) : src->bytes[12] == 0))
         return FNET_MALFORMED;
-    }
     return container_subnet(src) ? FNET_SPOOFED_SOURCE : 0;
 }
 
@@ -50,8 +46,8 @@ FNET_INLINE int uplink_open_to(struct __sk_buff *skb, struct packet *packet, str
     flow_prepare(work, packet);
     flow_to_service(work, service);
     result = exit_lookup(skb, bridge_ifindex, &key->dst, &key->src, packet->is_ipv6, key->protocol, &work->route);
-    if (result ==
-        EXIT_LOCAL) /* the host's own address, which the kernel calls martian; or nobody can be answered there */
+    /* The host's own address, which the kernel calls martian; or nobody can be answered there. */
+    if (result == EXIT_LOCAL)
         return drop(skb, SPOOFED_SOURCE);
     if (result == EXIT_OK || result == EXIT_UNRESOLVED)
         exit_remember(skb, &work->reply, &work->route, result, bpf_ktime_get_coarse_ns());
@@ -63,39 +59,15 @@ FNET_INLINE int uplink_open_to(struct __sk_buff *skb, struct packet *packet, str
 /* The first packet to a published port opens a flow. Returns a tc action, or FLOW_CREATED. */
 __noinline int uplink_open(struct __sk_buff *skb, struct packet *packet)
 {
-    struct fnet_flow_key *key;
-    struct fnet_service *service;
-    struct fnet_endpoint *endpoint;
     struct fnet_scratch *work = map_single(scratch);
-    __u32 ifindex;
+    struct fnet_endpoint *endpoint;
+    struct fnet_service *service;
+    int action;
 
     if (!work || !packet)
         return drop(skb, INTERNAL_ERROR);
-    key = &packet->key;
-    if (!port_is_published(packet->is_ipv6, key->protocol, key->dst_port))
-        return to_kernel(skb, HOST_TRAFFIC);
-    /* Only a SYN or an INIT opens such a flow. Anything else belongs to a connection of the host's own that was there
-     * before the port was published, or to nothing: the kernel knows, and answers with RST. */
-    if (!packet_may_open(packet))
-        return to_kernel(skb, NO_FLOW);
-    service = service_find(&key->dst, key->protocol, key->dst_port, 0);
-    if (!service)
-        service = service_find(&key->dst, key->protocol, key->dst_port, 1);
-    if (!service)
-        return to_kernel(skb, HOST_TRAFFIC);
-    ifindex = service->endpoint_ifindex;
-    endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
-    if (!endpoint)
-        return drop(skb, UNKNOWN_ENDPOINT);
-    /* Else it is in transit to another host (CVE-2025-67499), which may have got an address that was this one's. */
-    if (exit_lookup(skb, endpoint->bridge_ifindex, &key->src, &key->dst, packet->is_ipv6, key->protocol,
-                    &work->route) != EXIT_LOCAL)
-        return to_kernel(skb, HOST_TRAFFIC);
-    /* A datagram may answer one that a socket of the host sent from this port before it was published. */
-    if (key->protocol == IPPROTO_UDP &&
-        host_socket_exists(skb, packet->is_ipv6, IPPROTO_UDP, &key->src, key->src_port, &key->dst, key->dst_port))
-        return to_kernel(skb, HOST_SOCKET);
-    return uplink_open_to(skb, packet, work, service, endpoint->bridge_ifindex);
+    service = service_called(skb, packet, work, &endpoint, &action);
+    return service ? uplink_open_to(skb, packet, work, service, endpoint->bridge_ifindex) : action;
 }
 
 /* A packet from outside to an address in the container subnet of @network. Nothing has business there (NOT_PUBLISHED),

@@ -27,6 +27,14 @@ FNET_INLINE struct fnet_service *service_find(const struct fnet_addr *dst, __u8 
     return bpf_map_lookup_elem(&services, &key);
 }
 
+/* Published on this address, else on every one. */
+FNET_INLINE struct fnet_service *service_find_any(const struct fnet_addr *dst, __u8 protocol, __be16 port)
+{
+    struct fnet_service *service = service_find(dst, protocol, port, 0);
+
+    return service ? service : service_find(dst, protocol, port, 1);
+}
+
 FNET_INLINE int filter_region(int is_ipv6, __u8 protocol)
 {
     switch (protocol) {
@@ -183,9 +191,7 @@ FNET_INLINE int is_own_service(const struct fnet_scratch *work, int is_ipv6)
 
     if (!port_is_published(is_ipv6, key->protocol, key->src_port))
         return 0;
-    service = service_find(&work->reply_key.dst, key->protocol, key->src_port, 0);
-    if (!service)
-        service = service_find(&work->reply_key.dst, key->protocol, key->src_port, 1);
+    service = service_find_any(&work->reply_key.dst, key->protocol, key->src_port);
     return service && service->endpoint_ifindex == work->original.endpoint_ifindex;
 }
 

@@ -10,6 +10,9 @@
 /* No two pieces of one datagram are honestly further apart on their way than this. */
 #define EARLY_LIFETIME_NS (1000ULL * 1000 * 1000)
 
+/* So many pieces of one datagram never push each other out of an idle node's places. */
+#define EARLY_TRIED 8
+
 enum {
     EARLY_FREE = 0,
     EARLY_KEPT = 1,
@@ -24,11 +27,28 @@ FNET_INLINE __u32 early_length(__u32 length)
     return ((length - 1) & (FNET_EARLY_BYTES - 1)) + 1;
 }
 
-/* Any place will do: the one that was there loses it. */
+/* The first free place of a few from a random one on, else the last of them: whoever is there loses it. */
+FNET_INLINE struct fnet_early *early_place(__u64 now)
+{
+    __u32 start = bpf_get_prandom_u32();
+    struct fnet_early *place = NULL;
+    int tried;
+
+    for (tried = 0; tried < EARLY_TRIED; tried++) {
+        __u32 index = (start + (__u32)tried) % FNET_EARLY_PLACES;
+
+        place = bpf_map_lookup_elem(&early, &index);
+        if (!place || place->state == EARLY_FREE ||
+            (place->state == EARLY_KEPT && now - place->seen_ns >= EARLY_LIFETIME_NS))
+            break;
+    }
+    return place;
+}
+
 FNET_INLINE void early_keep(struct __sk_buff *skb, const struct fnet_fragment_key *id, __u64 now)
 {
-    __u32 index = bpf_get_prandom_u32() % FNET_EARLY_PLACES, length = skb->len;
-    struct fnet_early *place = bpf_map_lookup_elem(&early, &index);
+    struct fnet_early *place = early_place(now);
+    __u32 length = skb->len;
 
     if (!place || length < 1 || length > FNET_EARLY_BYTES ||
         __sync_lock_test_and_set(&place->state, EARLY_BUSY) == EARLY_BUSY)

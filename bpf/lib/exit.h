@@ -176,8 +176,19 @@ __noinline int exit_refresh(struct __sk_buff *skb, struct packet *packet, struct
     if (nat_rewrite(skb, packet, flow))
         return drop(skb, INTERNAL_ERROR);
     leave(skb, FNET_FLOW_FORWARDED, 0);
-    skb->queue_mapping = 0; /* as flow_forward() */
+    skb->queue_mapping = 0; /* as flow_send() */
     return exit_by_neighbour(route);
+}
+
+/* Sends what the flow has rewritten; by FNET_EXIT_LINK with its cached MACs. */
+FNET_INLINE int flow_send(struct __sk_buff *skb, const struct fnet_flow *flow)
+{
+    if (flow->exit == FNET_EXIT_PEER)
+        return deliver_to_peer(skb, flow->exit_ifindex);
+    if (flow->exit == FNET_EXIT_LOOPBACK)
+        return deliver_to_loopback(skb);
+    skb->queue_mapping = 0; /* the veth's recorded rx queue would pin one tx queue of the uplink */
+    return (int)bpf_redirect(flow->exit_ifindex, 0);
 }
 
 /* An established packet: count, follow, rewrite, send. The one path that must stay short.
@@ -206,12 +217,7 @@ FNET_INLINE int flow_forward(struct __sk_buff *skb, struct packet *packet, struc
     if (unlikely(nat_rewrite(skb, packet, flow)))
         return drop(skb, INTERNAL_ERROR);
     leave(skb, FNET_FLOW_FORWARDED, 0);
-    if (flow->exit == FNET_EXIT_PEER)
-        return deliver_to_peer(skb, flow->exit_ifindex);
-    if (flow->exit == FNET_EXIT_LOOPBACK)
-        return deliver_to_loopback(skb);
-    skb->queue_mapping = 0; /* the veth's recorded rx queue would pin one tx queue of the uplink */
-    return (int)bpf_redirect(flow->exit_ifindex, 0);
+    return flow_send(skb, flow);
 }
 
 /* The same for the packet that opened the flow, and for any other that is not on the short path: out of line, so that

@@ -58,14 +58,10 @@ FNET_INLINE int fragment_forward(struct __sk_buff *skb, const struct packet *pac
     if (nat_rewrite_ip(skb, data, data_end, packet->is_ipv6, flow))
         return drop(skb, INTERNAL_ERROR);
     leave(skb, FNET_FLOW_FORWARDED, 0);
-    if (flow->exit == FNET_EXIT_PEER)
-        return deliver_to_peer(skb, flow->exit_ifindex);
-    if (flow->exit == FNET_EXIT_LOOPBACK)
-        return deliver_to_loopback(skb);
-    skb->queue_mapping = 0; /* as flow_forward() */
-    if (now - flow->exit_checked_ns > cfg.exit_ns)
-        return (int)bpf_redirect_neigh(flow->exit_ifindex, NULL, 0, 0);
-    return (int)bpf_redirect(flow->exit_ifindex, 0);
+    if (flow->exit != FNET_EXIT_LINK || now - flow->exit_checked_ns <= cfg.exit_ns)
+        return flow_send(skb, flow);
+    skb->queue_mapping = 0; /* as flow_send() */
+    return (int)bpf_redirect_neigh(flow->exit_ifindex, NULL, 0, 0);
 }
 
 /* The ports of what is whole or a first fragment. 0, or a verdict. */

@@ -195,7 +195,5 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
         return (int)bpf_redirect_neigh(flow->exit_ifindex, NULL, 0, 0);
     if (bpf_skb_store_bytes(skb, 0, flow->exit_dst_mac, 2 * ETH_ALEN, 0))
         return drop(skb, INTERNAL_ERROR);
-    if (flow->exit == FNET_EXIT_LOOPBACK)
-        return deliver_to_loopback(skb);
-    return deliver_to_peer(skb, flow->exit_ifindex);
+    return flow_send(skb, flow);
 }

@@ -137,6 +137,17 @@ TEST_P(Fragment, ThatWaitsIsSentForItsOwnFirstOnly) {
     EXPECT_EQ(at_uplink(packet(0, 1, v().client())).verdicts, (Verdicts{{FNET_FLOW_FORWARDED, 2}}));
 }
 
+// Places are drawn at random: no draw may push out what waits while others are free.
+TEST_P(Fragment, SevenThatWaitAreAllSent) {
+    publish({.protocol = v().protocol, .address = v().host()});
+    for (std::uint16_t id = 0; id < 20; ++id) {
+        const auto pieces = cut(large(from_outside, v().client(), v().host(), 40000, 8080, kSyn), 400, id);
+        ASSERT_EQ(pieces.size(), 8U);
+        for (std::size_t later = 1; later < pieces.size(); ++later) at_uplink(pieces[later]);
+        ASSERT_EQ(at_uplink(pieces[0]).verdicts, (Verdicts{{FNET_FLOW_FORWARDED, 8}})) << "datagram " << id;
+    }
+}
+
 TEST_P(Fragment, FloodOfEarlyOnesLeavesThoseInOrderAlone) {
     publish({.protocol = v().protocol, .address = v().host()});
     for (std::uint16_t id = 0; id < 500; ++id) at_uplink(cut(large(from_outside, v().client(), v().host(), 1, 2, kSyn), 1024, id)[1]);

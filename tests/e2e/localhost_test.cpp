@@ -28,6 +28,16 @@ protected:
     static bool is_loopback(const std::string& ip) { return ip == "::1" || ip.rfind("127.", 0) == 0; }
 };
 
+/// @p caller asks @p called; @p server is there, and its answer comes from the address that was called.
+void expect_answer_from(const Socket& caller, const SocketAddress& called, const Socket& server) {
+    SocketAddress from;
+    ASSERT_TRUE(caller.send_to("question", called));
+    ASSERT_EQ(server.receive_from(from), "question");
+    ASSERT_TRUE(server.send_to("answer", from));
+    ASSERT_EQ(caller.receive_from(from), "answer");
+    EXPECT_EQ(from, called);
+}
+
 TEST_F(Localhost, TcpReachesThePortByEveryAddressOfTheHost) {
     const json web = lab().attach("web", {"-p", "2000:80"});
     const Socket listener = Socket::listener(lab().at("web"), {"::", 80});
@@ -52,11 +62,7 @@ TEST_F(Localhost, UdpAnswersFromTheCalledAddressConnectedOrNot) {
         const bool ipv6 = address.find(':') != std::string::npos;
         const Socket loose = Socket::bound(lab().node(), Transport::kUdp, {ipv6 ? "::" : "0.0.0.0", 0});
         SocketAddress from;
-        ASSERT_TRUE(loose.send_to("question", {address, 5353}));
-        ASSERT_EQ(server.receive_from(from), "question");
-        ASSERT_TRUE(server.send_to("answer", from));
-        ASSERT_EQ(loose.receive_from(from), "answer");
-        EXPECT_EQ(from, (SocketAddress{address, 5353}));
+        expect_answer_from(loose, {address, 5353}, server);
 
         const Socket connected = Socket::connected(lab().node(), Transport::kUdp, {address, 5353});
         ASSERT_TRUE(connected.send("question"));
@@ -94,12 +100,7 @@ TEST_F(Localhost, SocketThatIsBoundBeforehandIsServed) {
         ASSERT_TRUE(caller.ok()) << "errno " << caller.error();
         EXPECT_TRUE(ping_pong(caller, listener.accept()));
         const Socket sender = Socket::bound(lab().node(), Transport::kUdp, {own, 45000});
-        SocketAddress from;
-        ASSERT_TRUE(sender.send_to("question", {own, 2000}));
-        ASSERT_EQ(echo.receive_from(from), "question");
-        ASSERT_TRUE(echo.send_to("answer", from));
-        ASSERT_EQ(sender.receive_from(from), "answer");
-        EXPECT_EQ(from, (SocketAddress{own, 2000}));
+        expect_answer_from(sender, {own, 2000}, echo);
     }
 }
 
