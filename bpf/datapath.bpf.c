@@ -5,6 +5,7 @@
 #include "bpf/hook/tc_container.h"
 #include "bpf/hook/tc_gateway.h"
 #include "bpf/hook/tc_loopback.h"
+#include "bpf/hook/tc_tunnel.h"
 #include "bpf/hook/tc_uplink.h"
 
 /* bpf_timer and others are for GPL-compatible programs only. */

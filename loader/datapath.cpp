@@ -29,6 +29,8 @@ constexpr const char* kContainer = "tc_container";
 constexpr const char* kGatewayIn = "tc_gateway_in";
 constexpr const char* kGatewayOut = "tc_gateway_out";
 constexpr const char* kLoopback = "tc_loopback";
+constexpr const char* kTunnelIn = "tc_tunnel_in";
+constexpr const char* kTunnelOut = "tc_tunnel_out";
 constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kExitLifetimeNs = kSecond;  // a changed next hop is followed within this and one packet
 
@@ -52,6 +54,8 @@ fnet_config to_abi(const DatapathConfig& config, const Features& features) {
     abi.icmp_ns = config.timeouts.icmp * kSecond;
     abi.other_ns = config.timeouts.other * kSecond;
     abi.exit_ns = kExitLifetimeNs;
+    abi.remote_ns = config.timeouts.remote * kSecond;
+    abi.decap_l3 = features.decap_l3 ? 1 : 0;
     abi.max_flows = config.max_flows;
     abi.masquerade_first = config.masquerade.first.value();
     abi.masquerade_last = config.masquerade.last.value();
@@ -235,6 +239,8 @@ const char* program_of(Hook hook) {
         case Hook::kBridgeIngress: return kGatewayIn;
         case Hook::kBridgeEgress: return kGatewayOut;
         case Hook::kLoopbackIngress: return kLoopback;
+        case Hook::kVxlanIngress: return kTunnelIn;
+        case Hook::kVxlanEgress: return kTunnelOut;
         case Hook::kBind4: return "cgroup_bind4";
         case Hook::kBind6: return "cgroup_bind6";
     }
@@ -242,12 +248,13 @@ const char* program_of(Hook hook) {
 }
 
 Direction direction_of(const std::string& program) {
-    return program == kGatewayOut ? Direction::kEgress : Direction::kIngress;
+    return program == kGatewayOut || program == kTunnelOut ? Direction::kEgress : Direction::kIngress;
 }
 
 std::vector<Hook> hooks_of(const fnet_device& device) {
     if (device.kind == FNET_DEVICE_UPLINK) return {Hook::kUplinkIngress};
     if (device.kind == FNET_DEVICE_LOOPBACK) return {Hook::kLoopbackIngress};
+    if (device.kind == FNET_DEVICE_VXLAN) return {Hook::kVxlanEgress, Hook::kVxlanIngress};
     return {Hook::kBridgeEgress, Hook::kBridgeIngress};
 }
 
@@ -377,6 +384,8 @@ Status Datapath::open_maps() {
     sources_ = TRY(decltype(sources_)::open(path("sources"), "sources"));
     service_stats_ = TRY(decltype(service_stats_)::open(path("service_stats"), "service_stats"));
     flows_ = TRY(decltype(flows_)::open(path("flows"), "flows"));
+    tunnels_ = TRY(decltype(tunnels_)::open(path("tunnels"), "tunnels"));
+    vteps_ = TRY(decltype(vteps_)::open(path("vteps"), "vteps"));
     flow_slots_ = TRY(decltype(flow_slots_)::open(path("flow_slots"), "flow_slots"));
     filters_ = TRY(decltype(filters_)::open(path("filters"), "filters"));
     return ok();
@@ -456,9 +465,14 @@ Status Datapath::attach_bridge(int ifindex) {
     return attach_device(ifindex, Hook::kBridgeIngress);
 }
 
+Status Datapath::attach_vxlan(int ifindex) {
+    CHECK_OK(attach_device(ifindex, Hook::kVxlanEgress));
+    return attach_device(ifindex, Hook::kVxlanIngress);
+}
+
 Status Datapath::detach_device(int ifindex) {
     if (tcx_) {
-        for (const char* program : {kUplink, kContainer, kGatewayIn, kGatewayOut, kLoopback})
+        for (const char* program : {kUplink, kContainer, kGatewayIn, kGatewayOut, kLoopback, kTunnelIn, kTunnelOut})
             remove_link(link_pin(pin_dir_, ifindex, program));
         return ok();
     }

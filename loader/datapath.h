@@ -13,6 +13,7 @@
 #include "bpf/abi/endpoint.h"
 #include "bpf/abi/flow.h"
 #include "bpf/abi/service.h"
+#include "bpf/abi/tunnel.h"
 #include "bpf/abi/verdict.h"
 #include "loader/base/net_types.h"
 #include "loader/base/result.h"
@@ -32,7 +33,17 @@ struct DatapathConfig {
     bool endpoint_mapping = true;  ///< RFC 4787 REQ-1
 };
 
-enum class Hook { kUplinkIngress, kContainerIngress, kBridgeIngress, kBridgeEgress, kLoopbackIngress, kBind4, kBind6 };
+enum class Hook {
+    kUplinkIngress,
+    kContainerIngress,
+    kBridgeIngress,
+    kBridgeEgress,
+    kLoopbackIngress,
+    kVxlanIngress,
+    kVxlanEgress,
+    kBind4,
+    kBind6
+};
 
 struct AttachedHook {
     std::string name;           ///< e.g. "tcx ingress tc_uplink"
@@ -74,6 +85,8 @@ public:
     Status attach_bridge(int ifindex);
     Status attach_loopback();
     Status attach_endpoint(int ifindex);
+    /// The gates of an overlay network's vxlan device.
+    Status attach_vxlan(int ifindex);
     /// Removes the pins and with them the links (or the clsact filters). Unknown ifindex is no error: the device may be
     /// gone and its links with it.
     Status detach_device(int ifindex);
@@ -111,6 +124,8 @@ public:
     const Map<fnet_source_key, std::uint32_t>& sources() const { return sources_; }
     const Map<std::uint32_t, fnet_service_stats>& service_stats() const { return service_stats_; }
     const Map<fnet_flow_key, fnet_flow>& flows() const { return flows_; }
+    const Map<std::uint32_t, fnet_tunnel>& tunnels() const { return tunnels_; }
+    const Map<fnet_vtep_key, fnet_vtep>& vteps() const { return vteps_; }
 
     /// Removes every pin of this datapath (links first, so hooks detach before maps go) and the clsact filters on
     /// @p ifindexes. Works on a half-loaded or foreign-version directory too; goes on after errors and reports all.
@@ -135,6 +150,8 @@ private:
     Map<fnet_source_key, std::uint32_t> sources_;
     Map<std::uint32_t, fnet_service_stats> service_stats_;
     Map<fnet_flow_key, fnet_flow> flows_;
+    Map<std::uint32_t, fnet_tunnel> tunnels_;
+    Map<fnet_vtep_key, fnet_vtep> vteps_;
     Map<std::uint32_t, fnet_flow_slot> flow_slots_;
     Map<std::uint32_t, std::uint64_t> filters_;
 };

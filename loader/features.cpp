@@ -19,6 +19,7 @@ namespace {
 constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
 constexpr __u32 kFibLookupSrc = 1U << 4;
 constexpr __u64 kCsumIpv6 = 1ULL << 7;
+constexpr __u64 kDecapL3Ipv4 = 1ULL << 7;
 
 bpf_insn insn(int code, int dst, int src, int off, int imm) {
     bpf_insn result{};
@@ -92,6 +93,15 @@ Result<bool> probe_csum_ipv6() {
     return TRY(run_probe(code)) != -EINVAL;
 }
 
+/// bpf_skb_adjust_room likewise; without room to take away it says so with another error.
+Result<bool> probe_decap_l3() {
+    const std::vector<bpf_insn> code{
+        mov_imm(2, -8), mov_imm(3, BPF_ADJ_ROOM_MAC), mov_imm(4, static_cast<int>(kDecapL3Ipv4)), call(BPF_FUNC_skb_adjust_room),
+        exit_insn(),
+    };
+    return TRY(run_probe(code)) != -EINVAL;
+}
+
 bool probe_tcx() {
     __u32 count = 0;
     const unsigned lo = if_nametoindex("lo");
@@ -127,6 +137,7 @@ Result<Features> probe_features() {
     features.tcx = probe_tcx();
     features.fib_lookup_src = TRY(probe_fib_lookup_src());
     features.csum_ipv6 = TRY(probe_csum_ipv6());
+    features.decap_l3 = TRY(probe_decap_l3());
     features.batch_lookup = probe_batch_lookup();
     features.btf = access("/sys/kernel/btf/vmlinux", R_OK) == 0;
     if (!features.fib_lookup_src || !features.batch_lookup)

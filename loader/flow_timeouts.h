@@ -14,6 +14,7 @@ struct FlowTimeouts {
     std::uint32_t dns = 30;                ///< UDP to port 53, mostly one question and one answer; RFC 4787 REQ-5a
     std::uint32_t icmp = 60;               ///< echo; RFC 5508 REQ-2: 60 s at least
     std::uint32_t other = 600;             ///< SCTP (which sends a heartbeat every 30 s), ESP, GRE and the like
+    std::uint32_t remote = 300;            ///< not a flow: an overlay address of a silent peer, if it was learned
 
     friend bool operator==(const FlowTimeouts&, const FlowTimeouts&) = default;
 };

@@ -15,12 +15,15 @@ struct fnet_config {
     __u64 icmp_ns;            /* RFC 5508 REQ-2: at least 60 s */
     __u64 other_ns;           /* of protocols of which only the addresses are translated */
     __u64 exit_ns;            /* how long a cached next hop is believed */
+    __u64 remote_ns;          /* how long a silent peer keeps an address that was learned from it */
     __u32 max_flows;
     __u16 masquerade_first; /* host order, inclusive */
     __u16 masquerade_last;
     __u8 gateway_mac[FNET_MAC_LEN]; /* of every fastnet bridge on this node; 4-byte aligned */
     __u8 csum_ipv6;                 /* kernel knows BPF_F_IPV6 of bpf_l4_csum_replace */
     __u8 endpoint_mapping;          /* UDP and ICMP echo: endpoint-independent mapping (RFC 4787 REQ-1) */
+    __u8 decap_l3;                  /* kernel knows BPF_F_ADJ_ROOM_DECAP_L3_IPV4 and _IPV6 (6.3) */
+    __u8 reserved[6];
 };
-FNET_ASSERT(sizeof(struct fnet_config) == 96, "no hidden padding");
+FNET_ASSERT(sizeof(struct fnet_config) == 112, "no hidden padding");
 FNET_ASSERT(__builtin_offsetof(struct fnet_config, gateway_mac) % 4 == 0, "read as a word and a half");

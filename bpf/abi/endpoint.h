@@ -22,6 +22,8 @@ struct fnet_endpoint {
     struct fnet_addr gateway6;
     __u8 mac[FNET_MAC_LEN];
     __u8 reserved[2];
+    __u32 vni; /* of its overlay network, host order; 0 = none */
+    __u32 reserved2;
     __u64 flags;        /* FNET_ENDPOINT_* */
     __u64 fast_packets; /* sent or received by redirect; those of live flows are in the flows */
     __u64 fast_bytes;
@@ -29,7 +31,7 @@ struct fnet_endpoint {
     __u64 kernel_bytes;
     __u64 connections; /* flows created */
 };
-FNET_ASSERT(sizeof(struct fnet_endpoint) == 136, "no hidden padding");
+FNET_ASSERT(sizeof(struct fnet_endpoint) == 144, "no hidden padding");
 
 /* Key of `addresses`: who owns an address on a network. */
 struct fnet_address_key {
@@ -39,18 +41,25 @@ struct fnet_address_key {
 };
 FNET_ASSERT(sizeof(struct fnet_address_key) == 24, "no hidden padding");
 
+#define FNET_ADDRESS_LEARNED (1U << 0) /* from the peer's packets; else user space wrote it */
+
+/* Value of `addresses`. On this node: ifindex. On another one: tunnel. */
 struct fnet_address {
-    __u32 ifindex; /* host-side veth, 0 = on another node (tunnel) */
-    __u32 tunnel;  /* index of the peer's cached outer header, 0 = local */
+    __u32 ifindex; /* host-side veth, 0 = on another node */
+    __u32 tunnel;  /* index in `tunnels`, 0 = on this node */
     __u8 mac[FNET_MAC_LEN];
-    __u8 reserved[2];
+    __u16 flags; /* FNET_ADDRESS_* */
+    __u32 slot;  /* learned: index in `learned`; else 0 */
+    __u32 reserved;
+    __u64 seen_ns; /* learned: CLOCK_MONOTONIC (coarse), to the second, of its peer's last packet; else 0 */
 };
-FNET_ASSERT(sizeof(struct fnet_address) == 16, "no hidden padding");
+FNET_ASSERT(sizeof(struct fnet_address) == 32, "no hidden padding");
 
 enum fnet_device_kind {
     FNET_DEVICE_UPLINK = 1,
     FNET_DEVICE_BRIDGE = 2, /* of the network `network` */
     FNET_DEVICE_LOOPBACK = 3,
+    FNET_DEVICE_VXLAN = 4, /* the kernel's own path of the overlay network `network` */
 };
 
 /* Value of `devices`, key: __u32 ifindex. */

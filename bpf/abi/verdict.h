@@ -44,7 +44,14 @@
         "another container, or the host, talks this protocol without ports to this destination") \
     ROW(FRAGMENT_EARLY, DROP, "fragment ahead of its first: a copy waits for it") \
     ROW(FRAGMENT_SHORT, DROP, "first fragment that is too small for its ports") \
-    ROW(ANSWER_WITHOUT_FLOW, DROP, "SYN-ACK from a container for a connection that no longer exists")
+    ROW(ANSWER_WITHOUT_FLOW, DROP, "SYN-ACK from a container for a connection that no longer exists") \
+    ROW(TUNNEL_SENT, FAST, "to a container on another node, encapsulated") \
+    ROW(TUNNEL_RECEIVED, FAST, "from a container on another node, decapsulated and redirected") \
+    ROW(NEIGHBOUR_ANSWERED, FAST, "ARP or ND question about a known address, answered in its stead") \
+    ROW(TUNNEL_TO_KERNEL, KERNEL, "from another node, left to the vxlan device") \
+    ROW(TUNNEL_FROM_CONTAINER, DROP, "UDP from a container that other nodes would take for a tunnel's") \
+    ROW(TUNNEL_FROM_HOST, DROP, "the host's own frame to an overlay network's other nodes") \
+    ROW(TUNNEL_CONGESTED, DROP, "VXLAN marked as congested, with an inner packet that cannot say so (RFC 6040)")
 
 enum fnet_verdict {
 #define FNET_VERDICT_ENUM(name, kind, text) FNET_##name,

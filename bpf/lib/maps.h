@@ -6,6 +6,7 @@
 #include "bpf/abi/endpoint.h"
 #include "bpf/abi/flow.h"
 #include "bpf/abi/service.h"
+#include "bpf/abi/tunnel.h"
 #include "bpf/abi/verdict.h"
 #include "bpf/lib/compat.h"
 
@@ -118,6 +119,35 @@ struct {
     __type(key, __u32);
     __type(value, struct fnet_verdict_count);
 } verdicts SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, FNET_MAX_TUNNELS);
+    __type(key, __u32);
+    __type(value, struct fnet_tunnel);
+} tunnels SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 65536);
+    __type(key, struct fnet_vtep_key);
+    __type(value, struct fnet_vtep);
+} vteps SEC(".maps");
+
+/* One per address that was learned, so that their number is bounded and old ones can be found: see bpf/lib/remote.h. */
+struct fnet_learned {
+    struct fnet_address_key key;
+    struct fnet_vtep_key vtep; /* that it was learned from */
+    __u32 state;               /* exchanged atomically */
+    __u32 reserved;
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, FNET_MAX_LEARNED);
+    __type(key, __u32);
+    __type(value, struct fnet_learned);
+} learned SEC(".maps");
 
 /* When (CLOCK_MONOTONIC, coarse) the host last heard it. LRU: forged sources push out one another. */
 struct {

@@ -211,6 +211,8 @@ void DatapathTest::load() {
     copy_mac(gateway_mac, config.gateway_mac);
     config.endpoint_mapping = options_.endpoint_mapping ? 1 : 0;
     config.csum_ipv6 = features().csum_ipv6 ? 1 : 0;
+    config.decap_l3 = features().decap_l3 ? 1 : 0;
+    config.remote_ns = 300 * kSecond;
     static_assert(sizeof skeleton_->rodata->cfg == sizeof config);
     std::memcpy(&skeleton_->rodata->cfg, &config, sizeof config);
     bpf_map__set_max_entries(skeleton_->maps.flows, 2 * options_.max_flows);

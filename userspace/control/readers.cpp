@@ -263,6 +263,7 @@ Result<StatusView> read_status(const NodePaths& paths) {
     view.features = {{"tcx", features.tcx},
                      {"fib_lookup_src", features.fib_lookup_src},
                      {"csum_ipv6", features.csum_ipv6},
+                     {"decap_l3", features.decap_l3},
                      {"batch_lookup", features.batch_lookup},
                      {"btf", features.btf}};
     view.networks = reader.networks().size();

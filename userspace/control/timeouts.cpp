@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t kLongest = 365U * 24 * 3600;
 constexpr std::string_view kTcpRule = "RFC 5382 REQ-5";
 constexpr std::string_view kUdpRule = "RFC 4787 REQ-5";
-constexpr std::array<TimeoutKnob, 8> kKnobs{{
+constexpr std::array<TimeoutKnob, 9> kKnobs{{
     {"tcp-established", &FlowTimeouts::tcp_established, 7440, kTcpRule},
     {"tcp-opening", &FlowTimeouts::tcp_opening, 240, kTcpRule},
     {"tcp-closing", &FlowTimeouts::tcp_closing, 240, kTcpRule},
@@ -19,6 +19,7 @@ constexpr std::array<TimeoutKnob, 8> kKnobs{{
     {"dns", &FlowTimeouts::dns, 0},
     {"icmp", &FlowTimeouts::icmp, 60, "RFC 5508 REQ-2"},
     {"other", &FlowTimeouts::other, 0},
+    {"remote", &FlowTimeouts::remote, 0},
 }};
 
 std::string names() {

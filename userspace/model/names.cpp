@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::string_view kBridgePrefix = "fn-";
 constexpr std::string_view kHostLinkPrefix = "fnv-";
+constexpr std::string_view kVxlanPrefix = "fnx-";
 constexpr int kIdBase = 36;
 
 bool is_alphanumeric(char c) {
@@ -63,6 +64,14 @@ std::string bridge_ifname_for(std::uint32_t network_id, std::string_view network
 
 std::string host_ifname_for(std::uint32_t endpoint_id) {
     return std::string{kHostLinkPrefix} + base36(endpoint_id);
+}
+
+std::string vxlan_ifname_for(std::uint32_t network_id) {
+    return std::string{kVxlanPrefix} + base36(network_id);
+}
+
+std::uint32_t network_id_of_vxlan_ifname(std::string_view ifname) {
+    return ifname.starts_with(kVxlanPrefix) ? id_from(ifname.substr(kVxlanPrefix.size())) : 0;
 }
 
 std::uint32_t endpoint_id_of_host_ifname(std::string_view ifname) {

@@ -26,6 +26,12 @@ std::string bridge_ifname_for(std::uint32_t network_id, std::string_view network
 /// `fnv-<id in base 36>`: the host side of an endpoint's veth.
 std::string host_ifname_for(std::uint32_t endpoint_id);
 
+/// `fnx-<id in base 36>`: the vxlan device of an overlay network.
+std::string vxlan_ifname_for(std::uint32_t network_id);
+
+/// The network id inside a name made by vxlan_ifname_for(), or 0.
+std::uint32_t network_id_of_vxlan_ifname(std::string_view ifname);
+
 /// The endpoint id inside a name made by host_ifname_for(), or 0: finds links whose endpoint is gone.
 std::uint32_t endpoint_id_of_host_ifname(std::string_view ifname);
 
