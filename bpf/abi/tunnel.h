@@ -34,7 +34,7 @@ struct fnet_tunnel {
 };
 FNET_ASSERT(sizeof(struct fnet_tunnel) == 152, "no hidden padding");
 
-/* Key of `vteps`: who may send into which network. */
+/* Key of `vteps`: who may send into which network. VNI 0 is no network's: its row says that the address is a peer's. */
 struct fnet_vtep_key {
     struct fnet_addr peer;
     __u32 vni;      /* host order */
@@ -46,9 +46,11 @@ FNET_ASSERT(sizeof(struct fnet_vtep_key) == 24, "no hidden padding");
 #define FNET_VTEP_NO_ICC (1U << 1) /* containers of the network do not reach each other */
 
 struct fnet_vtep {
-    __u32 network;
-    __u32 tunnel;  /* index in `tunnels` */
-    __u32 flags;   /* FNET_VTEP_* */
-    __u32 learned; /* addresses; written by BPF */
+    __u32 network;        /* VNI 0: 0 */
+    __u32 tunnel;         /* index in `tunnels` */
+    __u32 bridge_ifindex; /* of the network; VNI 0: 0 */
+    __u32 flags;          /* FNET_VTEP_* */
+    __u32 learned;        /* addresses; written by BPF */
+    __u32 reserved;
 };
-FNET_ASSERT(sizeof(struct fnet_vtep) == 16, "no hidden padding");
+FNET_ASSERT(sizeof(struct fnet_vtep) == 24, "no hidden padding");
