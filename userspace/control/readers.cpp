@@ -260,12 +260,8 @@ Result<StatusView> read_status(const NodePaths& paths) {
     if (paths.own_root) view.root = paths.state_dir.string();
     const Features features = TRY(probe_features());
     view.kernel = features.kernel;
-    view.features = {{"tcx", features.tcx},
-                     {"fib_lookup_src", features.fib_lookup_src},
-                     {"csum_ipv6", features.csum_ipv6},
-                     {"decap_l3", features.decap_l3},
-                     {"batch_lookup", features.batch_lookup},
-                     {"btf", features.btf}};
+    view.features = {{"tcx", features.tcx},           {"fib_lookup_src", features.fib_lookup_src}, {"csum_ipv6", features.csum_ipv6},
+                     {"decap_l3", features.decap_l3}, {"batch_lookup", features.batch_lookup},     {"btf", features.btf}};
     view.networks = reader.networks().size();
     view.endpoints = reader.endpoints().size();
     const std::vector<PublishedPort> ports = TRY(reader.ports());
