@@ -6,6 +6,8 @@
 #include "bpf/lib/create.h"
 #include "bpf/lib/fragment.h"
 #include "bpf/lib/icmp.h"
+#include "bpf/lib/neighbour.h"
+#include "bpf/lib/tunnel.h"
 
 #define DHCP_SERVER_PORT 67
 #define DHCP6_SERVER_PORT 547
@@ -35,14 +37,6 @@ FNET_INLINE int source_is_own(const struct packet *packet, const struct fnet_end
     return address_equal(src, &endpoint->ipv6);
 }
 
-struct arp_ipv4 {
-    struct arp_header header;
-    __u8 sender_mac[ETH_ALEN];
-    __u8 sender_ip[4];
-    __u8 target_mac[ETH_ALEN];
-    __u8 target_ip[4];
-} __attribute__((packed));
-
 /* Sender MAC and IP of ARP must be the endpoint's; sender 0.0.0.0 is a probe (RFC 5227). */
 FNET_INLINE int arp_is_own(struct __sk_buff *skb, const struct fnet_endpoint *endpoint)
 {
@@ -57,11 +51,6 @@ FNET_INLINE int arp_is_own(struct __sk_buff *skb, const struct fnet_endpoint *en
     __builtin_memcpy(&sender, arp.sender_ip, 4);
     return mac_equal(arp.sender_mac, endpoint->mac) && (sender == 0 || sender == endpoint->ipv4.words[3]);
 }
-
-#define ND_ROUTER_ADVERTISEMENT 134
-#define ND_NEIGHBOUR_SOLICITATION 135
-#define ND_NEIGHBOUR_ADVERTISEMENT 136
-#define ND_REDIRECT 137
 
 /* A neighbour advertisement may only speak for an address that the endpoint owns (or a link-local one). */
 FNET_INLINE int nd_target_is_own(struct __sk_buff *skb, const struct packet *packet,
@@ -199,6 +188,13 @@ FNET_INLINE int container_guard(struct __sk_buff *skb, const struct packet *pack
     return is_dhcp_answer(packet) ? FNET_ROUTER_MESSAGE : 0;
 }
 
+/* Plain adds, as in flow_forward(). */
+FNET_INLINE void endpoint_count(struct __sk_buff *skb, struct fnet_endpoint *endpoint)
+{
+    endpoint->fast_packets++;
+    endpoint->fast_bytes += skb->len;
+}
+
 /* To a container of the same network, without translation: any IP packet, fragments too. */
 FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packet *packet,
                                        struct fnet_endpoint *endpoint, const struct fnet_address *target)
@@ -216,10 +212,34 @@ FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packe
     } else if (!mac_equal(eth->h_dest, target->mac)) {
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE); /* the bridge knows who that MAC is */
     }
-    __sync_fetch_and_add(&endpoint->fast_packets, 1);
-    __sync_fetch_and_add(&endpoint->fast_bytes, skb->len);
+    endpoint_count(skb, endpoint);
     leave(skb, FNET_LOCAL_FORWARDED, 0);
     return deliver_to_peer(skb, target->ifindex);
+}
+
+/* To a container of the same network on another node. */
+__noinline int container_to_remote(struct __sk_buff *skb, struct packet *packet, struct fnet_endpoint *endpoint,
+                                   const struct fnet_address *target)
+{
+    void *data, *data_end;
+    struct ethhdr *eth;
+    int action;
+
+    if (!packet || !endpoint || !target)
+        return drop(skb, INTERNAL_ERROR);
+    if (endpoint->flags & FNET_ENDPOINT_NO_ICC)
+        return drop(skb, NETWORK_ISOLATED);
+    endpoint_count(skb, endpoint);
+    action = tunnel_send(skb, packet, endpoint, target);
+    if (likely(action != TUNNEL_REFUSED))
+        return action;
+    data = (void *)(long)skb->data;
+    data_end = (void *)(long)skb->data_end;
+    eth = data;
+    if ((void *)(eth + 1) > data_end)
+        return drop(skb, MALFORMED);
+    __builtin_memcpy(eth->h_dest, target->mac, ETH_ALEN); /* not the gateway's: that would be for the host to route */
+    return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
 }
 
 /* A packet to the gateway that belongs to no flow: to the host, to a published port of it (hairpin) or of a routed
@@ -253,6 +273,10 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
                                               : exit_lookup(skb, endpoint->bridge_ifindex, routed ? &key->src : NULL,
                                                             &key->dst, packet->is_ipv6, key->protocol, route);
 
+    /* As the node's own it would be a tunnel's, to every node that knows this one. */
+    if (key->protocol == IPPROTO_UDP && key->dst_port == bpf_htons(FNET_VXLAN_PORT) && !routed &&
+        vxlan_is_reserved(packet->is_ipv6))
+        return drop(skb, TUNNEL_FROM_CONTAINER);
     if (where == EXIT_LOCAL) {
         if (packet->kind != PACKET_TUPLE || !port_is_published(packet->is_ipv6, key->protocol, key->dst_port))
             return container_to_kernel(skb, endpoint, FNET_TO_HOST);
@@ -372,8 +396,10 @@ int tc_container(struct __sk_buff *skb)
         return leave(skb, (__u32)verdict, TC_ACT_SHOT);
     if (unlikely(packet.martian))
         return drop(skb, MALFORMED);
-    if (packet.kind == PACKET_ARP || packet.multicast)
-        return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
+    if (packet.kind == PACKET_ARP || packet.multicast) {
+        action = endpoint->vni ? neighbour_answer(skb, &packet) : NEIGHBOUR_UNKNOWN;
+        return action == NEIGHBOUR_UNKNOWN ? container_to_kernel(skb, endpoint, FNET_TO_BRIDGE) : action;
+    }
 
     if (unlikely(packet_is_hidden(&packet)) && (packet.gateway_bound || (endpoint->flags & FNET_ENDPOINT_HAIRPIN))) {
         action = hidden_resolve(skb, &packet);
@@ -394,8 +420,9 @@ int tc_container(struct __sk_buff *skb)
     owner.addr = packet.key.dst;
     owner.network = endpoint->network;
     target = bpf_map_lookup_elem(&addresses, &owner);
-    if (target && target->ifindex)
-        return container_to_neighbour(skb, &packet, endpoint, target);
+    if (target)
+        return target->ifindex ? container_to_neighbour(skb, &packet, endpoint, target)
+                               : container_to_remote(skb, &packet, endpoint, target);
     if (!packet.gateway_bound)
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
     if (packet.kind == PACKET_ICMP_OTHER && icmp_is_error(&packet)) {

@@ -4,21 +4,10 @@
 
 #include "bpf/lib/access.h"
 #include "bpf/lib/called.h"
+#include "bpf/lib/decap.h"
 #include "bpf/lib/fragment.h"
 #include "bpf/lib/host_traffic.h"
 #include "bpf/lib/icmp.h"
-
-/* The id of the network of this node that has @addr in a subnet. */
-FNET_INLINE __u32 *container_subnet(const struct fnet_addr *addr)
-{
-    struct fnet_subnet_key subnet = {.prefix_len = 128};
-
-    subnet.addr[0] = addr->words[0];
-    subnet.addr[1] = addr->words[1];
-    subnet.addr[2] = addr->words[2];
-    subnet.addr[3] = addr->words[3];
-    return bpf_map_lookup_elem(&subnets, &subnet);
-}
 
 /* 0, or why this source opens no flow: nobody can be answered there (RFC 1122 3.2.1.3, RFC 4291 2.5.2, 2.5.6, 2.7), or
  * it says that it is a container of this node, which never comes in by an uplink. */
@@ -129,6 +118,10 @@ int tc_uplink(struct __sk_buff *skb)
         return to_kernel(skb, HOST_TRAFFIC);
     if (is_plain_host_traffic(skb, HOST_TRAFFIC_UPLINK))
         return to_kernel(skb, HOST_TRAFFIC);
+    if (is_vxlan_ipv4(skb))
+        return tunnel_receive_ipv4(skb);
+    if (unlikely(is_vxlan_ipv6(skb)))
+        return tunnel_receive_ipv6(skb);
     packet_parse(skb, &packet);
     if (packet.kind == PACKET_MALFORMED || packet.martian)
         return drop(skb, MALFORMED);
@@ -149,6 +142,11 @@ int tc_uplink(struct __sk_buff *skb)
         if (packet.kind <= PACKET_PORTLESS && bpf_map_lookup_elem(&flows, key))
             return flow_follow(skb, &packet);
     }
+    /* Its headers were not in one piece before. */
+    if (unlikely(packet.kind == PACKET_TUPLE && is_vxlan_ipv4(skb)))
+        return tunnel_receive_ipv4(skb);
+    if (unlikely(packet.kind == PACKET_TUPLE && is_vxlan_ipv6(skb)))
+        return tunnel_receive_ipv6(skb);
     /* The array says perhaps, the trie knows. */
     if (unlikely(first_bits_are_ours(packet.is_ipv6 ? key->dst.words[0] : key->dst.words[3], packet.is_ipv6))) {
         network = container_subnet(&key->dst);

@@ -67,6 +67,8 @@ struct arp_header { /* RFC 826 */
     __be16 operation;
 };
 
+#define FNET_DECAP_L3_IPV4 (1ULL << 7) /* of bpf_skb_adjust_room, 6.3; features.cpp probes it */
+#define FNET_DECAP_L3_IPV6 (1ULL << 8)
 #define FNET_FIB_LOOKUP_SRC (1U << 4) /* 6.7 and many stable kernels; features.cpp probes it */
 #define FNET_CSUM_IPV6 (1ULL << 7)    /* BPF_F_IPV6 of bpf_l4_csum_replace; used where probed */
 

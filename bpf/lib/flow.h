@@ -153,6 +153,13 @@ FNET_INLINE __u64 flow_idle(const struct fnet_flow_key *key, __u64 now)
     return now > last ? now - last : 0;
 }
 
+/* A container's to the port of VXLAN, opened before this node had an overlay network (see container_open()). */
+FNET_INLINE int flow_is_forbidden(const struct fnet_flow_key *key)
+{
+    return key->ifindex && key->protocol == IPPROTO_UDP && key->dst_port == bpf_htons(FNET_VXLAN_PORT) &&
+           vxlan_is_reserved(key->dst.quads[0] != 0 || key->dst.words[2] != bpf_htonl(0xffff));
+}
+
 struct reclaim_walk {
     __u32 found;  /* slot + 1 that was freed for the caller */
     __u32 second; /* slot + 1 of the best that is not closed */
@@ -371,7 +378,8 @@ static long collect_step(__u32 i, __u64 *now)
     if (!slot)
         return 1;
     flow_class = slot->flow_class;
-    if (flow_class != FNET_CLASS_NONE && flow_idle(&slot->key, *now) > flow_timeout(flow_class, &slot->key) &&
+    if (flow_class != FNET_CLASS_NONE &&
+        (flow_idle(&slot->key, *now) > flow_timeout(flow_class, &slot->key) || flow_is_forbidden(&slot->key)) &&
         flow_remove(index, flow_class, FNET_SCRATCH_PACKET)) {
         slot_free(index);
         __sync_fetch_and_add(&table->expired, 1);

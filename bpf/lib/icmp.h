@@ -105,6 +105,29 @@ FNET_INLINE __u64 icmp_quote_translate(struct fnet_icmp_quote *quote, const stru
     return change + change_of(before, quote->l4[1]);
 }
 
+/* An ICMP error about one of our outer packets, whose tuple reversed is @key: the way to that peer is looked up anew by
+ * the next packet, which follows what the kernel learned from the error (a smaller MTU). */
+FNET_INLINE void tunnel_icmp_error(struct fnet_scratch *work, const struct fnet_flow_key *key)
+{
+    struct fnet_tunnel *tunnel;
+    struct fnet_vtep *peer;
+    __u32 index;
+
+    if (key->protocol != IPPROTO_UDP || key->src_port != bpf_htons(FNET_VXLAN_PORT))
+        return;
+    __builtin_memset(&work->vtep_key, 0, sizeof(work->vtep_key));
+    work->vtep_key.peer = key->src; /* the quote reversed: whom the packet was for */
+    if (address_none(&work->vtep_key.peer))
+        return;
+    peer = bpf_map_lookup_elem(&vteps, &work->vtep_key);
+    if (!peer)
+        return;
+    index = peer->tunnel;
+    tunnel = bpf_map_lookup_elem(&tunnels, &index);
+    if (tunnel)
+        tunnel->checked_ns = 0;
+}
+
 /* An error that came in at @ifindex (as in a flow's key). Returns a tc action or ICMP_ERROR_NOT_OURS. */
 __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, __u32 ifindex)
 {
@@ -143,8 +166,11 @@ __noinline int icmp_error_forward(struct __sk_buff *skb, struct packet *packet, 
         return ICMP_ERROR_NOT_OURS;
     key->ifindex = ifindex;
     flow = bpf_map_lookup_elem(&flows, key);
-    if (!flow)
+    if (!flow) {
+        if (!ifindex)
+            tunnel_icmp_error(work, key);
         return ICMP_ERROR_NOT_OURS;
+    }
     if (packet->ttl <= 1)
         return drop(skb, TTL_EXCEEDED);
     if (!flow->exit_ifindex) /* no route when the flow was opened, and no packet since has found one */

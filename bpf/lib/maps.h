@@ -258,10 +258,13 @@ struct fnet_scratch {
     struct fnet_icmp_quote quote; /* of icmp_error_forward() */
     struct fnet_addr quote_src;   /* of the translated error; beside each other as in an IPv6 header */
     struct fnet_addr quote_dst;
-    struct fnet_fragment_key fragment; /* of hidden_resolve() */
-    __u8 macs[2 * ETH_ALEN];           /* of a frame that is turned round */
-    __u8 chunk[FNET_CHUNK + 8];        /* of a packet, with room to fill its last word up */
-    __u8 frame[FNET_EARLY_BYTES];      /* of the packet whose place another takes in early_resend() */
+    struct fnet_fragment_key fragment;  /* of hidden_resolve() */
+    struct fnet_vtep_key vtep_key;      /* of tunnel_take() and remote_source(): who sends, */
+    struct fnet_address_key remote_key; /* as whom, */
+    struct fnet_address remote;         /* and what becomes of that */
+    __u8 macs[2 * ETH_ALEN];            /* of a frame that is turned round */
+    __u8 chunk[FNET_CHUNK + 8];         /* of a packet, with room to fill its last word up */
+    __u8 frame[FNET_EARLY_BYTES];       /* of the packet whose place another takes in early_resend() */
 };
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -282,4 +285,11 @@ FNET_INLINE int filter_has(__u32 region, __u16 bit)
     __u32 index = region * FNET_FILTER_WORDS + bit / 64;
     __u64 *word = bpf_map_lookup_elem(&filters, &index);
     return word && (*word >> (bit % 64)) & 1;
+}
+
+/* VXLAN has its port on this node: user space sets its bit among the published ones while there is an overlay network.
+ */
+FNET_INLINE int vxlan_is_reserved(int is_ipv6)
+{
+    return filter_has(is_ipv6 ? FNET_FILTER_UDP6 : FNET_FILTER_UDP4, FNET_VXLAN_PORT);
 }

@@ -1,0 +1,382 @@
+/* VXLAN from a peer: who may send what into which network, and the way into the container. Nothing that came by a wire
+ * is believed: the outer source must be a peer of the network, the inner source an address of that peer, the inner
+ * destination one of this node. */
+#pragma once
+
+#include "bpf/lib/transport.h"
+#include "bpf/lib/tunnel.h"
+
+/* Is it VXLAN, by a few bytes? Neither options nor fragments: a VTEP makes none (RFC 7348 4.3), and what the kernel
+ * puts together of them ends at its vxlan device, which takes only what was judged here. */
+FNET_INLINE int is_vxlan_ipv4(struct __sk_buff *skb)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct ethhdr *eth = data;
+    struct iphdr *ip = data + ETH_HLEN;
+    struct udphdr *udp = (void *)(ip + 1);
+
+    return (void *)(udp + 1) <= data_end && eth->h_proto == bpf_htons(ETH_P_IP) && ip->ihl == 5 &&
+           ip->protocol == IPPROTO_UDP && !(ip->frag_off & bpf_htons(0x3fff)) &&
+           udp->dest == bpf_htons(FNET_VXLAN_PORT);
+}
+
+FNET_INLINE int is_vxlan_ipv6(struct __sk_buff *skb)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct ethhdr *eth = data;
+    struct ipv6hdr *ip = data + ETH_HLEN;
+    struct udphdr *udp = (void *)(ip + 1);
+
+    return (void *)(udp + 1) <= data_end && eth->h_proto == bpf_htons(ETH_P_IPV6) && ip->nexthdr == IPPROTO_UDP &&
+           udp->dest == bpf_htons(FNET_VXLAN_PORT);
+}
+
+/* Is the outer destination this host's? Else it is in transit. Any bridge of ours may ask the routes: the row of no
+ * peer and no network names one. */
+FNET_INLINE int tunnel_is_ours(struct __sk_buff *skb, struct fnet_scratch *work, const struct fnet_addr *dst,
+                               int is_ipv6)
+{
+    struct fnet_vtep_key none = {};
+    struct fnet_vtep *anyone = bpf_map_lookup_elem(&vteps, &none);
+
+    return anyone &&
+           exit_lookup(skb, anyone->bridge_ifindex, NULL, dst, is_ipv6, IPPROTO_UDP, &work->route) == EXIT_LOCAL;
+}
+
+/* The outer destination is not the address that we send to this peer from: it may be another one of ours.
+ * work->remote_key has it. Returns true if it is. */
+__noinline int tunnel_is_for_us(struct __sk_buff *skb)
+{
+    struct fnet_scratch *work = map_single(scratch);
+
+    return work && tunnel_is_ours(skb, work, &work->remote_key.addr, !address_is_v4(&work->remote_key.addr));
+}
+
+/* work->vtep_key is no peer of that network; work->remote_key has the outer destination. */
+__noinline int tunnel_refuse(struct __sk_buff *skb)
+{
+    struct fnet_scratch *work = map_single(scratch);
+    struct fnet_tunnel *tunnel;
+    struct fnet_vtep *peer;
+    __u32 index;
+
+    if (!work)
+        return drop(skb, INTERNAL_ERROR);
+    if (!tunnel_is_for_us(skb))
+        return to_kernel(skb, HOST_TRAFFIC);
+    work->vtep_key.vni = 0;
+    peer = address_none(&work->vtep_key.peer) ? NULL : bpf_map_lookup_elem(&vteps, &work->vtep_key);
+    if (!peer)
+        return drop(skb, TUNNEL_UNKNOWN_PEER);
+    index = peer->tunnel;
+    tunnel = bpf_map_lookup_elem(&tunnels, &index);
+    if (tunnel)
+        tunnel->dropped_packets++;
+    return drop(skb, TUNNEL_UNKNOWN_NETWORK);
+}
+
+FNET_INLINE int tunnel_drop(struct __sk_buff *skb, struct fnet_tunnel *tunnel, __u32 verdict)
+{
+    tunnel->dropped_packets++;
+    return leave(skb, verdict, TC_ACT_SHOT);
+}
+
+/* Judged, and for the kernel's vxlan device to carry on. */
+FNET_INLINE int tunnel_to_kernel(struct __sk_buff *skb, struct fnet_tunnel *tunnel)
+{
+    tunnel->kernel_packets++;
+    skb->mark = FNET_TUNNEL_MARK;
+    return to_kernel(skb, TUNNEL_TO_KERNEL);
+}
+
+/* The address in work->remote_key may be used by the peer in work->vtep_key: it has it already, or it has it now. */
+FNET_INLINE int remote_may_use(struct __sk_buff *skb, struct fnet_scratch *work, __u32 tunnel)
+{
+    struct fnet_address *known = bpf_map_lookup_elem(&addresses, &work->remote_key);
+
+    return (known && known->tunnel == tunnel) ? 0 : remote_source(skb);
+}
+
+#define ND_FIRST 133 /* router solicitation; advertisement; neighbour solicitation; advertisement; redirect */
+#define ND_LAST 137
+
+/* What neighbour discovery in the IPv6 packet at @offset says: 0, or a verdict. Only routers say what 134 and 137 do,
+ * and an advertisement may speak for the peer's addresses only. */
+FNET_INLINE int remote_nd(struct __sk_buff *skb, struct fnet_scratch *work, __u32 offset, __u8 protocol, __u32 tunnel)
+{
+    struct transport where = {.offset = offset + sizeof(struct ipv6hdr), .protocol = protocol};
+    __u8 type;
+    int verdict = transport_find(skb, &where);
+
+    if (verdict)
+        return verdict;
+    if (where.protocol != IPPROTO_ICMPV6 || is_later_fragment(&where))
+        return 0;
+    if (bpf_skb_load_bytes(skb, where.offset, &type, sizeof(type)))
+        return FNET_MALFORMED;
+    if (type < ND_FIRST || type > ND_LAST)
+        return 0;
+    if (where.fragment || type == 134 || type == 137)
+        return FNET_TUNNEL_BAD_INNER;
+    if (type != 136)
+        return 0;
+    if (bpf_skb_load_bytes(skb, where.offset + 8, &work->remote_key.addr, sizeof(work->remote_key.addr)))
+        return FNET_MALFORMED;
+    return address_link_local(&work->remote_key.addr) ? 0 : remote_may_use(skb, work, tunnel);
+}
+
+/* ARP, broadcast, multicast, link-local: for the kernel, if its source may say so. work->vtep_key is the peer,
+ * work->remote.mac the frame's source, work->remote_key.network the network. @offset: of the inner Ethernet header. */
+__noinline int tunnel_unusual(struct __sk_buff *skb, __u32 offset)
+{
+    struct fnet_scratch *work = map_single(scratch);
+    struct fnet_tunnel *tunnel;
+    struct fnet_vtep *vtep;
+    __u32 index, verdict = 0;
+    __be16 protocol;
+
+    if (!work)
+        return drop(skb, INTERNAL_ERROR);
+    vtep = bpf_map_lookup_elem(&vteps, &work->vtep_key);
+    if (!vtep)
+        return drop(skb, TUNNEL_UNKNOWN_NETWORK);
+    index = vtep->tunnel;
+    tunnel = bpf_map_lookup_elem(&tunnels, &index);
+    if (!tunnel || bpf_skb_load_bytes(skb, offset + offsetof(struct ethhdr, h_proto), &protocol, sizeof(protocol)))
+        return drop(skb, MALFORMED);
+    offset += ETH_HLEN;
+    if (protocol == bpf_htons(ETH_P_ARP)) {
+        struct { /* RFC 826, from the sender's hardware address on */
+            __u8 mac[ETH_ALEN];
+            __be16 ip[2];
+        } sender;
+        struct arp_header arp;
+        if (bpf_skb_load_bytes(skb, offset, &arp, sizeof(arp)) ||
+            bpf_skb_load_bytes(skb, offset + sizeof(arp), &sender, sizeof(sender)))
+            return tunnel_drop(skb, tunnel, FNET_MALFORMED);
+        if (arp.hardware != bpf_htons(ARPHRD_ETHER) || arp.protocol != bpf_htons(ETH_P_IP) ||
+            arp.hardware_length != ETH_ALEN || arp.protocol_length != 4 || !mac_equal(sender.mac, work->remote.mac))
+            return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+        address_from_v4(&work->remote_key.addr, (__be32)sender.ip[0] | (__be32)sender.ip[1] << 16);
+        if (work->remote_key.addr.words[3]) /* else a probe (RFC 5227) */
+            verdict = (__u32)remote_may_use(skb, work, index);
+    } else if (protocol == bpf_htons(ETH_P_IP)) {
+        __be32 src;
+        if (bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, saddr), &src, sizeof(src)))
+            return tunnel_drop(skb, tunnel, FNET_MALFORMED);
+        address_from_v4(&work->remote_key.addr, src);
+        if (src) /* else DHCP */
+            verdict = (__u32)remote_may_use(skb, work, index);
+    } else if (protocol == bpf_htons(ETH_P_IPV6)) {
+        __u8 next;
+        if (bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr), &work->remote_key.addr,
+                               sizeof(work->remote_key.addr)) ||
+            bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, nexthdr), &next, sizeof(next)))
+            return tunnel_drop(skb, tunnel, FNET_MALFORMED);
+        if (work->remote_key.addr.quads[0] == 0 && !address_none(&work->remote_key.addr))
+            return tunnel_drop(skb, tunnel,
+                               FNET_TUNNEL_BAD_INNER); /* as packet_parse_ipv6(): the key of an IPv4 address */
+        if (!address_none(&work->remote_key.addr) && !address_link_local(&work->remote_key.addr))
+            verdict = (__u32)remote_may_use(skb, work, index);
+        if (!verdict)
+            verdict = (__u32)remote_nd(skb, work, offset, next, index);
+    } else {
+        return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+    }
+    return verdict ? tunnel_drop(skb, tunnel, verdict) : tunnel_to_kernel(skb, tunnel);
+}
+
+/* The outer header says that a queue on the way was full: the inner one has to say so (RFC 6040 4.2), or the packet is
+ * dropped if its sender would not understand. @offset: of the inner IP header. 0, or a verdict. */
+__noinline int tunnel_congestion(struct __sk_buff *skb, __u32 offset)
+{
+    __be16 start, marked;
+
+    if (bpf_skb_load_bytes(skb, offset, &start, sizeof(start)))
+        return FNET_MALFORMED;
+    if ((start & bpf_htons(0xf000)) == bpf_htons(0x6000)) {
+        if (!(start & bpf_htons(ECN_MASK << 4)))
+            return FNET_TUNNEL_CONGESTED;
+        marked = start | bpf_htons(ECN_CE << 4);
+        return bpf_skb_store_bytes(skb, offset, &marked, sizeof(marked), BPF_F_RECOMPUTE_CSUM) ? FNET_INTERNAL_ERROR
+                                                                                               : 0;
+    }
+    if (!(start & bpf_htons(ECN_MASK)))
+        return FNET_TUNNEL_CONGESTED;
+    marked = start | bpf_htons(ECN_CE);
+    if (marked == start)
+        return 0;
+    if (bpf_l3_csum_replace(skb, offset + offsetof(struct iphdr, check), start, marked, sizeof(marked)) ||
+        bpf_skb_store_bytes(skb, offset, &marked, sizeof(marked), 0))
+        return FNET_INTERNAL_ERROR;
+    return 0;
+}
+
+#define TUNNEL_SHRINK (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET)
+
+/* One VXLAN packet; @is_ipv6 is the outer family, a constant. Returns a tc action. */
+FNET_INLINE int tunnel_take(struct __sk_buff *skb, const int is_ipv6)
+{
+    const __u32 header = is_ipv6 ? TUNNEL_HEADER_IPV6 : TUNNEL_HEADER_IPV4;
+    const __u32 ip_length = is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+    struct fnet_scratch *work = map_single(scratch);
+    struct fnet_address_key owner = {};
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct vxlan_header *vxlan;
+    struct fnet_address *known;
+    struct fnet_tunnel *tunnel;
+    struct fnet_vtep *vtep;
+    struct udphdr *udp;
+    struct ethhdr *eth;
+    __u32 total, length, index, inner_ipv6;
+    __u64 flags = TUNNEL_SHRINK;
+    int verdict, ours;
+    __u8 ecn;
+
+    if (!work)
+        return drop(skb, INTERNAL_ERROR);
+    if (data + header + ETH_HLEN + sizeof(struct ipv6hdr) > data_end) {
+        __u32 wanted = header + ETH_HLEN + sizeof(struct ipv6hdr);
+        bpf_skb_pull_data(skb, skb->len < wanted ? skb->len : wanted);
+        data = (void *)(long)skb->data;
+        data_end = (void *)(long)skb->data_end;
+    }
+    udp = data + ETH_HLEN + ip_length;
+    vxlan = (void *)(udp + 1);
+    eth = (void *)(vxlan + 1);
+    if ((void *)(eth + 1) > data_end)
+        return drop(skb, MALFORMED);
+    if (is_ipv6) {
+        struct ipv6hdr *ip = data + ETH_HLEN;
+        total = bpf_ntohs(ip->payload_len);
+        ecn = (((__u8 *)ip)[1] >> 4) & ECN_MASK;
+        address_from_v6(&work->vtep_key.peer, &ip->saddr);
+        address_from_v6(&work->remote_key.addr, &ip->daddr);
+        if (work->vtep_key.peer.quads[0] == 0) /* the key of an IPv4 peer, or of nobody */
+            return drop(skb, MALFORMED);
+    } else {
+        struct iphdr *ip = data + ETH_HLEN;
+        total = bpf_ntohs(ip->tot_len) - (ip->tot_len ? sizeof(*ip) : 0);
+        ecn = ip->tos & ECN_MASK;
+        address_from_v4(&work->vtep_key.peer, ip->saddr);
+        address_from_v4(&work->remote_key.addr, ip->daddr);
+    }
+    length = bpf_ntohs(udp->len);
+    if (skb->gso_size) { /* see length_field() */
+        total = total ? total : skb->len - ETH_HLEN - ip_length;
+        length = length ? length : total;
+    }
+    if (length < TUNNEL_UDP_AND_VXLAN + ETH_HLEN || length > total || total > skb->len - ETH_HLEN - ip_length ||
+        !(vxlan->flags & VXLAN_FLAG_VNI))
+        return drop(skb, MALFORMED);
+    work->vtep_key.vni = bpf_ntohl(vxlan->vni) >> 8;
+    work->vtep_key.reserved = 0;
+    vtep = bpf_map_lookup_elem(&vteps, &work->vtep_key);
+    if (unlikely(!vtep || !work->vtep_key.vni))
+        return tunnel_refuse(skb);
+    index = vtep->tunnel;
+    tunnel = bpf_map_lookup_elem(&tunnels, &index);
+    if (!tunnel)
+        return drop(skb, INTERNAL_ERROR);
+    if (is_ipv6) {
+        struct ipv6hdr *own = (void *)(tunnel->header + ETH_HLEN);
+        const __u32 *to = work->remote_key.addr.words, *from = own->saddr.s6_addr32;
+        ours = to[0] == load32(from) && to[1] == load32(from + 1) && to[2] == load32(from + 2) &&
+               to[3] == load32(from + 3);
+    } else {
+        struct iphdr *own = (void *)(tunnel->header + ETH_HLEN);
+        ours = work->remote_key.addr.words[3] == load32(&own->saddr);
+    }
+    if (unlikely(!ours)) {
+        if (!tunnel_is_for_us(skb))
+            return to_kernel(skb, HOST_TRAFFIC);
+        data = (void *)(long)skb->data; /* the verifier takes every call for one that moves the packet */
+        data_end = (void *)(long)skb->data_end;
+        eth = data + header;
+        if ((void *)(eth + 1) > data_end)
+            return drop(skb, MALFORMED);
+    }
+
+    __builtin_memcpy(work->remote.mac, eth->h_source, ETH_ALEN);
+    work->remote_key.network = owner.network = vtep->network;
+    work->remote_key.reserved = 0;
+    if (unlikely(eth->h_dest[0] & 1))
+        return tunnel_unusual(skb, header);
+    if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+        struct iphdr *ip = (void *)(eth + 1);
+        if ((void *)(ip + 1) > data_end || ip->version != 4)
+            return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+        inner_ipv6 = 0;
+        address_from_v4(&work->remote_key.addr, ip->saddr);
+        address_from_v4(&owner.addr, ip->daddr);
+    } else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+        struct ipv6hdr *ip = (void *)(eth + 1);
+        if ((void *)(ip + 1) > data_end || ip->version != 6)
+            return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+        inner_ipv6 = 1;
+        address_from_v6(&work->remote_key.addr, &ip->saddr);
+        address_from_v6(&owner.addr, &ip->daddr);
+        /* Mapped and other addresses of that kind would be the keys of IPv4's, as in packet_parse_ipv6(). */
+        if (work->remote_key.addr.quads[0] == 0 || owner.addr.quads[0] == 0)
+            return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+        if (unlikely(address_link_local(&work->remote_key.addr) || address_link_local(&owner.addr)))
+            return tunnel_unusual(skb, header);
+    } else {
+        return tunnel_unusual(skb, header);
+    }
+    known = bpf_map_lookup_elem(&addresses, &work->remote_key);
+    if (likely(known && known->tunnel == index)) {
+        if (known->flags & FNET_ADDRESS_LEARNED) {
+            __u64 now = bpf_ktime_get_coarse_ns();
+            if (now - known->seen_ns > REMOTE_SEEN_NS)
+                known->seen_ns = now;
+            if (unlikely(!mac_equal(known->mac, work->remote.mac))) /* a new container with the address of an old one */
+                __builtin_memcpy(known->mac, work->remote.mac, ETH_ALEN);
+        }
+    } else {
+        verdict = remote_source(skb);
+        if (verdict)
+            return tunnel_drop(skb, tunnel, (__u32)verdict);
+    }
+    known = bpf_map_lookup_elem(&addresses, &owner);
+    if (unlikely(!known || !known->ifindex))
+        return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+    if (unlikely(vtep->flags & FNET_VTEP_NO_ICC))
+        return drop(skb, NETWORK_ISOLATED);
+    if (unlikely(ecn == ECN_CE)) {
+        verdict = tunnel_congestion(skb, header + ETH_HLEN);
+        if (verdict)
+            return tunnel_drop(skb, tunnel, (__u32)verdict);
+    }
+    length = skb->len - header;
+    if (!inner_ipv6 != !is_ipv6) {
+        if (!cfg.decap_l3)
+            return tunnel_to_kernel(skb, tunnel);
+        flags |= inner_ipv6 ? FNET_DECAP_L3_IPV6 : FNET_DECAP_L3_IPV4;
+    }
+    if (bpf_skb_adjust_room(skb, -(__s32)header, BPF_ADJ_ROOM_MAC, flags))
+        return tunnel_to_kernel(skb, tunnel); /* segmented in a way that the helper does not know */
+    bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);  /* of what the NIC verified, one layer is gone */
+    data = (void *)(long)skb->data;
+    data_end = (void *)(long)skb->data_end;
+    eth = data;
+    if ((void *)(eth + 1) > data_end)
+        return drop(skb, INTERNAL_ERROR);
+    __builtin_memcpy(eth->h_dest, known->mac, ETH_ALEN);
+    __builtin_memcpy(eth->h_source, work->remote.mac, ETH_ALEN);
+    eth->h_proto = inner_ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+    tunnel->received_packets++;
+    tunnel->received_bytes += length;
+    leave(skb, FNET_TUNNEL_RECEIVED, 0);
+    return deliver_to_peer(skb, known->ifindex);
+}
+
+__noinline int tunnel_receive_ipv4(struct __sk_buff *skb)
+{
+    return tunnel_take(skb, 0);
+}
+
+__noinline int tunnel_receive_ipv6(struct __sk_buff *skb)
+{
+    return tunnel_take(skb, 1);
+}
