@@ -88,7 +88,7 @@ Status check_request(const NetworkRequest& request) {
     network.subnets = request.subnets;
     network.gateways = request.gateways;
     network.ip_ranges = request.ip_ranges;
-    network.options = TRY(canonical_options(request.options));
+    network.options = TRY(canonical_options(request.driver, request.options));
     for (const Family family : {Family::kIpv4, Family::kIpv6})
         if (!network.subnets.empty() && !network.subnet(family) && network.options.contains(gateway_mode_key(family)))
             return usage_error("network '" + request.name + "': " + gateway_mode_key(family) + " is given, but no subnet of that family",
@@ -138,7 +138,7 @@ Result<Network> draft_network(Store& store, Netlink& netlink, const NetworkReque
 
 Result<NetworkView> create_network(const NodePaths& paths, NetworkRequest request) {
     CHECK_OK(check_request(request));
-    request.options = TRY(canonical_options(request.options));
+    request.options = TRY(canonical_options(request.driver, request.options));
     Node node = TRY(Node::open(paths, Need::kPrepared));
     const auto view = [&](Network network) {
         const std::uint32_t mtu = network.mtu != 0 ? network.mtu : node.default_mtu();

@@ -73,6 +73,11 @@ std::optional<NetworkDriver> driver_of(EndpointMode mode) {
     return std::nullopt;
 }
 
+bool has_veth(EndpointMode mode) {
+    const auto driver = driver_of(mode);
+    return driver && has_bridge(*driver);
+}
+
 EndpointMode mode_of(NetworkDriver driver) {
     switch (driver) {
         case NetworkDriver::kBridge: return EndpointMode::kBridge;

@@ -37,6 +37,8 @@ std::string to_string(EndpointState state);                             ///< "pe
 /// The driver that a network must have for this mode; none and host have no network.
 std::optional<NetworkDriver> driver_of(EndpointMode mode);
 EndpointMode mode_of(NetworkDriver driver);
+/// The endpoint is a veth pair whose host side carries our program: those of networks that have a bridge.
+bool has_veth(EndpointMode mode);
 
 struct Endpoint {
     std::uint32_t id = 0;  ///< given by the store, > 0, never used again after the endpoint is gone

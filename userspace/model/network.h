@@ -19,6 +19,11 @@ enum class NetworkDriver : std::uint8_t { kBridge = 1, kOverlay = 2, kMacvlan = 
 std::string to_string(NetworkDriver driver);                              ///< "bridge", "overlay", "macvlan", "ipvlan"
 std::optional<NetworkDriver> network_driver_from(std::string_view text);  ///< exactly the words above
 
+/// The network has a bridge device on the host, and its endpoints veths that are ports of it: bridge and overlay.
+constexpr bool has_bridge(NetworkDriver driver) {
+    return driver == NetworkDriver::kBridge || driver == NetworkDriver::kOverlay;
+}
+
 constexpr std::string_view kDefaultNetworkName = "default";
 constexpr std::uint32_t kMaxVni = 0xffffff;  // RFC 7348: 24 bits
 

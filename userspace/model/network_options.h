@@ -1,8 +1,9 @@
-// Driver options of a bridge network (`network create --opt KEY=VALUE`), in Docker's words. Pure.
+// Driver options of a network (`network create --opt KEY=VALUE`), in Docker's words where it has them. Pure.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "loader/base/net_types.h"
@@ -21,10 +22,13 @@ enum class GatewayMode : std::uint8_t {
 std::string gateway_mode_key(Family family);
 
 /// @p given with Docker's prefix `com.docker.network.bridge.` taken off the keys. An unknown key or value is a usage error
-/// that lists the known ones.
-Result<std::map<std::string, std::string>> canonical_options(const std::map<std::string, std::string>& given);
+/// that lists those of @p driver.
+Result<std::map<std::string, std::string>> canonical_options(NetworkDriver driver, const std::map<std::string, std::string>& given);
 
 GatewayMode gateway_mode(const Network& network, Family family);
+
+/// `learning` of an overlay network: whether unknown addresses of its peers become known by their packets. Unset: see learns().
+std::optional<bool> learning_option(const Network& network);
 
 /// Writes down the mode that a new network has where its options say nothing: a global IPv6 prefix (2000::/3) is routed, since
 /// its addresses need no translation. On record, so that networks keep the mode that they were made with.

@@ -127,7 +127,53 @@ CREATE TABLE port_sources (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
-constexpr std::array kSteps{kVersion1};
+// Overlay networks: their peers, and containers there that were named by hand. The table of addresses is made anew, since a
+// CHECK cannot be changed: an address of a remote endpoint is taken like any other.
+constexpr std::string_view kVersion2 = R"sql(
+CREATE TABLE tunnels (
+    id      INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 4095),   -- index in the BPF map, used again
+    address BLOB NOT NULL UNIQUE CHECK (length(address) = 16)    -- of the peer
+) STRICT;
+
+CREATE TABLE peers (
+    tunnel_id  INTEGER NOT NULL REFERENCES tunnels (id) ON DELETE CASCADE,
+    network_id INTEGER REFERENCES networks (id) ON DELETE CASCADE  -- NULL: of every overlay network
+) STRICT;
+CREATE UNIQUE INDEX peers_once ON peers (tunnel_id, ifnull(network_id, 0));
+CREATE INDEX peers_by_network ON peers (network_id);
+
+CREATE TABLE remote_endpoints (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id BETWEEN 1 AND 4294967295),
+    network_id INTEGER NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+    tunnel_id  INTEGER NOT NULL REFERENCES tunnels (id) ON DELETE CASCADE,
+    mac        BLOB NOT NULL CHECK (length(mac) = 6)
+) STRICT;
+CREATE INDEX remote_endpoints_by_mac ON remote_endpoints (network_id, mac);
+CREATE INDEX remote_endpoints_by_tunnel ON remote_endpoints (tunnel_id);
+
+CREATE TABLE addresses_2 (
+    network_id  INTEGER NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+    address     BLOB NOT NULL CHECK (length(address) = 16),
+    family      INTEGER NOT NULL CHECK (family IN (4, 6)),
+    length      INTEGER NOT NULL,                      -- of the subnet
+    -- 1 endpoint's, 2 gateway, 3 reserved by a caller, 4 remote endpoint's
+    purpose     INTEGER NOT NULL CHECK (purpose IN (1, 2, 3, 4)),
+    endpoint_id INTEGER REFERENCES endpoints (id) ON DELETE CASCADE,
+    remote_id   INTEGER REFERENCES remote_endpoints (id) ON DELETE CASCADE,
+    PRIMARY KEY (network_id, address),
+    UNIQUE (endpoint_id, family),
+    UNIQUE (remote_id, family),
+    CHECK ((purpose = 1) = (endpoint_id IS NOT NULL)),
+    CHECK ((purpose = 4) = (remote_id IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+INSERT INTO addresses_2 (network_id, address, family, length, purpose, endpoint_id)
+    SELECT network_id, address, family, length, purpose, endpoint_id FROM addresses;
+DROP TABLE addresses;
+ALTER TABLE addresses_2 RENAME TO addresses;
+CREATE INDEX addresses_by_address ON addresses (address);
+)sql";
+
+constexpr std::array kSteps{kVersion1, kVersion2};
 
 }  // namespace
 

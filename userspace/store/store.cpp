@@ -16,7 +16,7 @@ namespace fastnet {
 namespace {
 
 /// addresses.purpose
-enum class Purpose : std::uint8_t { kEndpoint = 1, kGateway = 2, kReserved = 3 };
+enum class Purpose : std::uint8_t { kEndpoint = 1, kGateway = 2, kReserved = 3, kRemote = 4 };
 
 constexpr std::size_t kNamesInMessage = 3;
 
@@ -256,15 +256,17 @@ Result<std::optional<Subnet>> find_subnet(Database& db, std::uint32_t network_id
     return std::optional<Subnet>{{*optional_prefix_from(select, 0), optional_prefix_from(select, 2), optional_address_from(select, 4)}};
 }
 
-Status insert_address(Database& db, std::uint32_t network_id, const IpPrefix& address, Purpose purpose, std::uint32_t endpoint_id) {
+Status insert_address(Database& db, std::uint32_t network_id, const IpPrefix& address, Purpose purpose, std::uint32_t owner_id) {
     Statement insert =
-        TRY(db.prepare("INSERT INTO addresses (network_id, address, family, length, purpose, endpoint_id) VALUES (?, ?, ?, ?, ?, ?)"));
+        TRY(db.prepare("INSERT INTO addresses (network_id, address, family, length, purpose, endpoint_id, remote_id)"
+                       " VALUES (?, ?, ?, ?, ?, ?, ?)"));
     insert.bind(network_id)
         .bind(blob_of(address.address()))
         .bind(number(address.family()))
         .bind(std::int64_t{address.length()})
         .bind(number(purpose));
-    return bind_unless_zero(insert, endpoint_id).run();
+    bind_unless_zero(insert, purpose == Purpose::kEndpoint ? owner_id : 0);
+    return bind_unless_zero(insert, purpose == Purpose::kRemote ? owner_id : 0).run();
 }
 
 Purpose purpose_for(std::uint32_t endpoint_id) {
@@ -283,20 +285,47 @@ Result<std::string> network_name(Database& db, std::uint32_t id) {
 }
 
 /// Conflict error if somebody has @p address.
-Status check_address_is_free(Database& db, std::uint32_t network_id, const std::string& network, const IpAddress& address) {
+Status check_address_is_free(Database& db, std::uint32_t network_id, const std::string& network, const IpAddress& address,
+                             const std::string& hint) {
     Statement select =
-        TRY(db.prepare("SELECT a.purpose, e.name FROM addresses a LEFT JOIN endpoints e ON e.id = a.endpoint_id WHERE a.network_id = ? AND "
-                       "a.address = ?"));
+        TRY(db.prepare("SELECT a.purpose, e.name, t.address FROM addresses a LEFT JOIN endpoints e ON e.id = a.endpoint_id"
+                       " LEFT JOIN remote_endpoints r ON r.id = a.remote_id LEFT JOIN tunnels t ON t.id = r.tunnel_id"
+                       " WHERE a.network_id = ? AND a.address = ?"));
     select.bind(network_id).bind(blob_of(address));
     if (!TRY(select.step())) return ok();
     const std::string subject = "address " + address.to_string() + " of network " + in_quotes(network);
     switch (enum_from<Purpose>(select, 0)) {
-        case Purpose::kEndpoint:
-            return conflict(subject + " is taken by endpoint " + in_quotes(select.text(1)), "leave out --ip to get a free one");
-        case Purpose::kGateway: return conflict(subject + " is its gateway", "leave out --ip to get a free one");
+        case Purpose::kEndpoint: return conflict(subject + " is taken by endpoint " + in_quotes(select.text(1)), hint);
+        case Purpose::kGateway: return conflict(subject + " is its gateway", hint);
+        case Purpose::kRemote:
+            return conflict(subject + " is taken by a remote endpoint behind peer " + address_from(select, 2).to_string(), hint);
         case Purpose::kReserved: break;
     }
-    return conflict(subject + " is reserved", "leave out --ip to get a free one");
+    return conflict(subject + " is reserved", hint);
+}
+
+/// An interface may have @p address on the network, and nobody has it yet: with the subnet's length.
+Result<IpPrefix> check_address_fits(Database& db, std::uint32_t network_id, const std::string& network, const IpAddress& address,
+                                    const std::string& hint) {
+    const auto subnet = TRY(find_subnet(db, network_id, address.family()));
+    if (!subnet)
+        return usage_error("address " + address.to_string() + ": network " + in_quotes(network) + " has no " +
+                           family_name(address.family()) + " subnet");
+    if (!subnet->prefix.contains(address))
+        return usage_error("address " + address.to_string() + " is outside the subnet " + subnet->prefix.to_string() + " of network " +
+                           in_quotes(network));
+    const AddressRange range = TRY(usable_addresses(subnet->prefix, std::nullopt));
+    if (!range.contains(address))
+        return usage_error("address " + address.to_string() + " is the network or broadcast address of " + subnet->prefix.to_string() +
+                           " of network " + in_quotes(network));
+    CHECK_OK(check_address_is_free(db, network_id, network, address, hint));
+    return IpPrefix{address, subnet->prefix.length()};
+}
+
+Status check_overlay(const Network& network) {
+    if (network.driver == NetworkDriver::kOverlay) return ok();
+    return usage_error("network " + in_quotes(network.name) + " has driver " + to_string(network.driver) + ", which knows no peers",
+                       "use a network of driver overlay");
 }
 
 Status insert_network(Database& db, Network& network) {
@@ -307,8 +336,7 @@ Status insert_network(Database& db, Network& network) {
     bind_unless_empty(insert, network.bridge).bind(network.created);
     CHECK_OK(insert.run());
     network.id = static_cast<std::uint32_t>(db.last_insert_id());
-    const bool has_bridge = network.driver == NetworkDriver::kBridge || network.driver == NetworkDriver::kOverlay;
-    if (!has_bridge || !network.bridge.empty()) return ok();
+    if (!has_bridge(network.driver) || !network.bridge.empty()) return ok();
     network.bridge = bridge_ifname_for(network.id, network.name);
     Statement update = TRY(db.prepare("UPDATE networks SET bridge = ? WHERE id = ?"));
     return update.bind(network.bridge).bind(network.id).run();
@@ -434,7 +462,10 @@ Result<bool> mac_is_taken(Database& db, const Endpoint& endpoint, const MacAddre
     Statement select =
         TRY(db.prepare("SELECT 1 FROM endpoints WHERE network_id = ? AND mac = ? AND mac IS NOT NULL AND mode <> 6 AND id <> ?"));
     select.bind(endpoint.network_id).bind(std::span<const std::uint8_t>{mac.bytes()}).bind(endpoint.id);
-    return select.step();
+    if (TRY(select.step())) return true;
+    Statement remote = TRY(db.prepare("SELECT 1 FROM remote_endpoints WHERE network_id = ? AND mac = ?"));
+    remote.bind(endpoint.network_id).bind(std::span<const std::uint8_t>{mac.bytes()});
+    return remote.step();
 }
 
 Status choose_mac(Database& db, Endpoint& endpoint) {
@@ -453,6 +484,67 @@ Status choose_mac(Database& db, Endpoint& endpoint) {
     sqlite3_randomness(static_cast<int>(random.size()), random.data());
     endpoint.mac = mac_from_random(random);
     return ok();  // 46 random bits: the unique index catches what cannot happen
+}
+
+// --- peers --------------------------------------------------------------------------------------------------------
+
+Result<std::uint32_t> tunnel_of(Database& db, const IpAddress& peer) {  // 0: none
+    Statement select = TRY(db.prepare("SELECT id FROM tunnels WHERE address = ?"));
+    select.bind(blob_of(peer));
+    return TRY(select.step()) ? select.u32(0) : 0U;
+}
+
+/// The smallest index that is free: peers come and go, places in the BPF map do not.
+Result<std::uint32_t> add_tunnel(Database& db, const IpAddress& peer) {
+    const std::int64_t free = TRY(
+        db.query_int("SELECT min(id) FROM (SELECT 1 AS id UNION ALL SELECT id + 1 FROM tunnels) WHERE id NOT IN (SELECT id FROM tunnels)"));
+    if (free > kMostPeers)
+        return conflict("peer " + peer.to_string() + ": there are " + std::to_string(kMostPeers) + " already, which is the most",
+                        "`fastnet peer rm` those that are gone");
+    Statement insert = TRY(db.prepare("INSERT INTO tunnels (id, address) VALUES (?, ?)"));
+    CHECK_OK(insert.bind(free).bind(blob_of(peer)).run());
+    return static_cast<std::uint32_t>(free);
+}
+
+/// What no record of a peer covers any more: its remote endpoints, and its tunnel.
+Status forget_former_peers(Database& db) {
+    return db.exec(
+        "DELETE FROM remote_endpoints WHERE NOT EXISTS (SELECT 1 FROM peers p WHERE p.tunnel_id = remote_endpoints.tunnel_id"
+        " AND (p.network_id IS NULL OR p.network_id = remote_endpoints.network_id));"
+        "DELETE FROM tunnels WHERE NOT EXISTS (SELECT 1 FROM peers p WHERE p.tunnel_id = tunnels.id);");
+}
+
+constexpr std::string_view kSelectRemotes =
+    "SELECT r.id, r.network_id, t.address, r.tunnel_id, a4.address, a6.address, r.mac FROM remote_endpoints r"
+    " JOIN tunnels t ON t.id = r.tunnel_id"
+    " LEFT JOIN addresses a4 ON a4.remote_id = r.id AND a4.family = 4"
+    " LEFT JOIN addresses a6 ON a6.remote_id = r.id AND a6.family = 6 ";
+
+RemoteEndpoint remote_from(const Statement& row) {
+    RemoteEndpoint remote;
+    remote.id = row.u32(0);
+    remote.network_id = row.u32(1);
+    remote.peer = address_from(row, 2);
+    remote.tunnel = row.u32(3);
+    remote.ipv4 = optional_address_from(row, 4);
+    remote.ipv6 = optional_address_from(row, 5);
+    remote.mac = mac_from(row, 6);
+    return remote;
+}
+
+/// Two of one MAC on a network would take each other's frames. Behind one peer they may be one host.
+Status check_remote_mac(Database& db, const RemoteEndpoint& remote) {
+    const std::span<const std::uint8_t> mac{remote.mac.bytes()};
+    const std::string subject = "MAC " + remote.mac.to_string() + " is taken by ";
+    Statement local = TRY(db.prepare("SELECT name FROM endpoints WHERE network_id = ? AND mac = ? AND mac IS NOT NULL AND mode <> 6"));
+    local.bind(remote.network_id).bind(mac);
+    if (TRY(local.step())) return conflict(subject + "endpoint " + in_quotes(local.text(0)), "name the MAC that it really has with --mac");
+    Statement other = TRY(db.prepare(std::string{kSelectRemotes} + "WHERE r.network_id = ? AND r.mac = ? AND r.tunnel_id <> ?"));
+    other.bind(remote.network_id).bind(mac).bind(remote.tunnel);
+    if (TRY(other.step()))
+        return conflict(subject + "a remote endpoint behind peer " + remote_from(other).peer.to_string(),
+                        "name the MAC that it really has with --mac");
+    return ok();
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -643,6 +735,7 @@ Status Store::remove_network(std::uint32_t id) {
     }
     Statement remove = TRY(db_.prepare("DELETE FROM networks WHERE id = ?"));
     CHECK_OK(remove.bind(id).run());
+    CHECK_OK(forget_former_peers(db_));
     return transaction.commit();
 }
 
@@ -669,19 +762,7 @@ Result<IpPrefix> Store::allocate_address(std::uint32_t network_id, Family family
 Result<IpPrefix> Store::reserve_address(std::uint32_t network_id, const IpAddress& address, std::uint32_t endpoint_id) {
     Transaction transaction = TRY(begin());
     const std::string name = TRY(network_name(db_, network_id));
-    const auto subnet = TRY(find_subnet(db_, network_id, address.family()));
-    if (!subnet)
-        return usage_error("address " + address.to_string() + ": network " + in_quotes(name) + " has no " + family_name(address.family()) +
-                           " subnet");
-    if (!subnet->prefix.contains(address))
-        return usage_error("address " + address.to_string() + " is outside the subnet " + subnet->prefix.to_string() + " of network " +
-                           in_quotes(name));
-    const AddressRange range = TRY(usable_addresses(subnet->prefix, std::nullopt));
-    if (!range.contains(address))
-        return usage_error("address " + address.to_string() + " is the network or broadcast address of " + subnet->prefix.to_string() +
-                           " of network " + in_quotes(name));
-    CHECK_OK(check_address_is_free(db_, network_id, name, address));
-    const IpPrefix reserved{address, subnet->prefix.length()};
+    const IpPrefix reserved = TRY(check_address_fits(db_, network_id, name, address, "leave out --ip to get a free one"));
     CHECK_OK(insert_address(db_, network_id, reserved, purpose_for(endpoint_id), endpoint_id));
     CHECK_OK(transaction.commit());
     return reserved;
@@ -710,8 +791,7 @@ Result<Endpoint> Store::stage_endpoint(Endpoint draft, std::vector<PublishedPort
     if (network) {
         if (auto addressed = assign_addresses(endpoint, *network); !addressed) return std::move(addressed).error().in(subject);
         if (auto chosen = choose_mac(db_, endpoint); !chosen) return std::move(chosen).error().in(subject);
-        const bool has_veth = endpoint.mode == EndpointMode::kBridge || endpoint.mode == EndpointMode::kOverlay;
-        if (has_veth && endpoint.host_ifname.empty()) endpoint.host_ifname = host_ifname_for(endpoint.id);
+        if (has_veth(endpoint.mode) && endpoint.host_ifname.empty()) endpoint.host_ifname = host_ifname_for(endpoint.id);
         CHECK_OK(write_endpoint(endpoint));
     }
     CHECK_OK(insert_ports(endpoint.id, ports));
@@ -920,6 +1000,91 @@ Result<std::optional<PortRange>> Store::port_obstacle(std::span<const IpAddress>
         if (!found.empty()) return std::optional{found.front().host_ports};
     }
     return std::optional<PortRange>{};
+}
+
+// --- peers of overlay networks ------------------------------------------------------------------------------------
+
+Result<bool> Store::add_peer(const IpAddress& address, std::optional<std::uint32_t> network_id) {
+    CHECK_OK(check_peer_address(address));
+    Transaction transaction = TRY(begin(Durability::kPowerLoss));
+    if (network_id) {
+        const auto network = TRY(find_network(*network_id));
+        if (!network) return no_such_network(*network_id);
+        CHECK_OK(check_overlay(*network));
+    }
+    std::uint32_t tunnel = TRY(tunnel_of(db_, address));
+    if (tunnel == 0) tunnel = TRY(add_tunnel(db_, address));
+    Statement insert = TRY(db_.prepare("INSERT INTO peers (tunnel_id, network_id) VALUES (?, ?) ON CONFLICT DO NOTHING"));
+    CHECK_OK(bind_unless_zero(insert.bind(tunnel), network_id.value_or(0)).run());
+    const bool added = db_.changes() != 0;
+    CHECK_OK(transaction.commit());
+    return added;
+}
+
+Result<std::vector<Peer>> Store::peers() {
+    Statement select = TRY(db_.prepare(
+        "SELECT t.address, p.network_id, t.id FROM peers p JOIN tunnels t ON t.id = p.tunnel_id ORDER BY t.id, ifnull(p.network_id, 0)"));
+    return collect<Peer>(select, [](const Statement& row) {
+        return Peer{address_from(row, 0), row.is_null(1) ? std::nullopt : std::optional{row.u32(1)}, row.u32(2)};
+    });
+}
+
+Status Store::remove_peer(const IpAddress& address, std::optional<std::uint32_t> network_id) {
+    Transaction transaction = TRY(begin(Durability::kPowerLoss));
+    Statement remove = TRY(db_.prepare("DELETE FROM peers WHERE tunnel_id = ? AND (? = 0 OR network_id = ?)"));
+    const std::int64_t network = network_id.value_or(0);
+    remove.bind(TRY(tunnel_of(db_, address))).bind(network).bind(network);
+    const std::string of_what = network_id ? " of network " + in_quotes(TRY(network_name(db_, *network_id))) : "";
+    CHECK_OK(run_on_one(db_, remove, not_found(address.to_string() + " is no peer" + of_what, "`fastnet peer ls` lists the peers")));
+    CHECK_OK(forget_former_peers(db_));
+    return transaction.commit();
+}
+
+Result<RemoteEndpoint> Store::add_remote_endpoint(RemoteEndpoint remote) {
+    Transaction transaction = TRY(begin(Durability::kPowerLoss));
+    const auto network = TRY(find_network(remote.network_id));
+    if (!network) return no_such_network(remote.network_id);
+    CHECK_OK(check_overlay(*network));
+    const std::vector<Peer> known = peers_of(*network, TRY(peers()));
+    const auto peer = std::find_if(known.begin(), known.end(), [&](const Peer& one) { return one.address == remote.peer; });
+    if (peer == known.end())
+        return not_found(remote.peer.to_string() + " is no peer of network " + in_quotes(network->name),
+                         "`fastnet peer add " + remote.peer.to_string() + " --network " + network->name + "` makes it one");
+    remote.tunnel = peer->tunnel;
+    if (!remote.ipv4 && !remote.ipv6) return usage_error("a remote endpoint without an address", "name its address on the network");
+    for (const RemoteEndpoint& present : TRY(remote_endpoints())) {
+        remote.id = present.id;
+        if (remote == present) return remote;
+    }
+    for (const auto& address : {remote.ipv4, remote.ipv6})
+        if (address) TRY(check_address_fits(db_, network->id, network->name, *address, "choose another address"));
+    CHECK_OK(check_remote_mac(db_, remote));
+    Statement insert = TRY(db_.prepare("INSERT INTO remote_endpoints (network_id, tunnel_id, mac) VALUES (?, ?, ?)"));
+    CHECK_OK(insert.bind(remote.network_id).bind(remote.tunnel).bind(std::span<const std::uint8_t>{remote.mac.bytes()}).run());
+    remote.id = static_cast<std::uint32_t>(db_.last_insert_id());
+    for (const auto& address : {remote.ipv4, remote.ipv6})
+        if (address)
+            CHECK_OK(
+                insert_address(db_, network->id, {*address, network->subnet(address->family())->length()}, Purpose::kRemote, remote.id));
+    CHECK_OK(transaction.commit());
+    return remote;
+}
+
+Result<std::vector<RemoteEndpoint>> Store::remote_endpoints() {
+    Statement select = TRY(db_.prepare(std::string{kSelectRemotes} + "ORDER BY r.id"));
+    return collect<RemoteEndpoint>(select, remote_from);
+}
+
+Status Store::remove_remote_endpoint(std::uint32_t network_id, const IpAddress& address) {
+    Transaction transaction = TRY(begin(Durability::kPowerLoss));
+    const std::string name = TRY(network_name(db_, network_id));
+    Statement remove =
+        TRY(db_.prepare("DELETE FROM remote_endpoints WHERE id = (SELECT remote_id FROM addresses WHERE network_id = ? AND address = ?)"));
+    remove.bind(network_id).bind(blob_of(address));
+    CHECK_OK(run_on_one(db_, remove,
+                        not_found("network " + in_quotes(name) + " has no remote endpoint " + address.to_string(),
+                                  "`fastnet peer endpoint ls` lists them")));
+    return transaction.commit();
 }
 
 // --- sysctls ------------------------------------------------------------------------------------------------------

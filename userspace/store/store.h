@@ -1,4 +1,4 @@
-// The node's desired state on disk: settings, uplinks, networks, endpoints, published ports, saved sysctls.
+// The node's desired state on disk: settings, uplinks, networks, endpoints, published ports, peers, saved sysctls.
 // Knows SQL and the model, nothing of the kernel. Uniqueness is enforced by the schema, so that a bug elsewhere cannot
 // hand out a name, an address or a MAC twice. Every method that changes something is one transaction, or part of the
 // caller's when one is open (begin()). Ids are never used again, so a stale BPF entry cannot name a new object.
@@ -17,6 +17,7 @@
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
 #include "userspace/model/node.h"
+#include "userspace/model/peer.h"
 #include "userspace/store/database.h"
 
 namespace fastnet {
@@ -74,7 +75,7 @@ public:
     Result<std::optional<Network>> find_network(std::uint32_t id);
     /// Writes mtu, internal, icc, parent and options of an existing network. Unknown: not found.
     Status update_network(const Network& network);
-    /// Unknown: not found. Has endpoints: conflict that names some. Survives a power cut.
+    /// Unknown: not found. Has endpoints: conflict that names some. Its peers and remote endpoints go with it. Survives a power cut.
     Status remove_network(std::uint32_t id);
 
     // --- addresses ----------------------------------------------------------------------------------------------
@@ -126,6 +127,21 @@ public:
     Result<std::vector<PublishedPort>> ports_overlapping(const IpAddress& host_ip, Protocol protocol, const PortRange& host_ports);
     /// For choose_host_ports(): one published range that stands in the way on any of @p host_ips, or nullopt.
     Result<std::optional<PortRange>> port_obstacle(std::span<const IpAddress> host_ips, Protocol protocol, const PortRange& wanted);
+
+    // --- peers of overlay networks ------------------------------------------------------------------------------
+    /// False if the record is there already. Unfit address, or a network that is no overlay: usage. No such network: not
+    /// found. kMostPeers addresses: conflict. Survives a power cut.
+    Result<bool> add_peer(const IpAddress& address, std::optional<std::uint32_t> network_id);
+    Result<std::vector<Peer>> peers();  ///< by tunnel; of all networks first, then by network
+    /// The record of that network, or with nullopt every record of the address. With the last record that makes it a peer of a
+    /// network, its remote endpoints there go. Unknown: not found.
+    Status remove_peer(const IpAddress& address, std::optional<std::uint32_t> network_id);
+    /// Adds @p remote (id and tunnel are filled in). An address outside the subnet, or no addresses: usage. No peer of the
+    /// network: not found. Address or MAC taken: conflict that names by whom. The very same is there already: that one.
+    Result<RemoteEndpoint> add_remote_endpoint(RemoteEndpoint remote);
+    Result<std::vector<RemoteEndpoint>> remote_endpoints();  ///< by id
+    /// The one that has @p address. Unknown: not found.
+    Status remove_remote_endpoint(std::uint32_t network_id, const IpAddress& address);
 
     // --- sysctls ------------------------------------------------------------------------------------------------
     /// Call before the write. The first call for a path keeps `original`; later ones change only `written`.

@@ -13,9 +13,12 @@ Network network_of(std::vector<const char*> subnets) {
 
 TEST(NetworkOptions, AreDockersWithOrWithoutItsPrefix) {
     const std::map<std::string, std::string> wanted{{"gateway_mode_ipv4", "routed"}, {"gateway_mode_ipv6", "nat"}};
-    EXPECT_EQ(canonical_options({}).value(), (std::map<std::string, std::string>{}));
-    EXPECT_EQ(canonical_options(wanted).value(), wanted);
-    EXPECT_EQ(canonical_options({{"com.docker.network.bridge.gateway_mode_ipv4", "routed"}, {"gateway_mode_ipv6", "nat"}}).value(), wanted);
+    EXPECT_EQ(canonical_options(NetworkDriver::kBridge, {}).value(), (std::map<std::string, std::string>{}));
+    EXPECT_EQ(canonical_options(NetworkDriver::kBridge, wanted).value(), wanted);
+    EXPECT_EQ(
+        canonical_options(NetworkDriver::kBridge, {{"com.docker.network.bridge.gateway_mode_ipv4", "routed"}, {"gateway_mode_ipv6", "nat"}})
+            .value(),
+        wanted);
 }
 
 TEST(NetworkOptions, UnknownKeysAndValuesNameTheKnownOnes) {
@@ -24,12 +27,32 @@ TEST(NetworkOptions, UnknownKeysAndValuesNameTheKnownOnes) {
           std::tuple{"com.example.gateway_mode_ipv4", "nat", "gateway_mode_ipv4 and gateway_mode_ipv6"},
           std::tuple{"gateway_mode_ipv4", "isolated", "nat or routed"}, std::tuple{"gateway_mode_ipv4", "", "nat or routed"}}) {
         SCOPED_TRACE(std::string{key} + "=" + value);
-        const auto options = canonical_options({{key, value}});
+        const auto options = canonical_options(NetworkDriver::kBridge, {{key, value}});
         ASSERT_FALSE(options);
         EXPECT_EQ(options.error().kind, ErrorKind::kUsage);
         EXPECT_NE(options.error().hint.find(mention), std::string::npos) << options.error().hint;
     }
-    EXPECT_FALSE(canonical_options({{"com.docker.network.bridge.gateway_mode_ipv4", "nat"}, {"gateway_mode_ipv4", "nat"}}));
+    EXPECT_FALSE(
+        canonical_options(NetworkDriver::kBridge, {{"com.docker.network.bridge.gateway_mode_ipv4", "nat"}, {"gateway_mode_ipv4", "nat"}}));
+}
+
+TEST(NetworkOptions, LearningIsForOverlayNetworks) {
+    for (const char* const value : {"on", "off"}) {
+        const std::map<std::string, std::string> wanted{{"learning", value}, {"gateway_mode_ipv4", "routed"}};
+        EXPECT_EQ(canonical_options(NetworkDriver::kOverlay, wanted).value(), wanted);
+        Network network;
+        EXPECT_FALSE(learning_option(network));
+        network.options = wanted;
+        EXPECT_EQ(learning_option(network), std::string_view{value} == "on");
+    }
+    const auto on_bridge = canonical_options(NetworkDriver::kBridge, {{"learning", "on"}});
+    ASSERT_FALSE(on_bridge);
+    EXPECT_EQ(on_bridge.error().hint, "known are gateway_mode_ipv4 and gateway_mode_ipv6");
+    const auto bad = canonical_options(NetworkDriver::kOverlay, {{"learning", "yes"}});
+    ASSERT_FALSE(bad);
+    EXPECT_EQ(bad.error().hint, "it is on or off");
+    EXPECT_EQ(canonical_options(NetworkDriver::kOverlay, {{"ageing", "on"}}).error().hint,
+              "known are gateway_mode_ipv4, gateway_mode_ipv6 and learning");
 }
 
 TEST(NetworkOptions, OnlyAGlobalIpv6PrefixIsRoutedByDefault) {

@@ -222,6 +222,33 @@ TEST_F(DatabaseTest, ALaterStepKeepsTheRows) {
     EXPECT_EQ(*db.query_int("PRAGMA user_version"), static_cast<std::int64_t>(steps.size()));
 }
 
+TEST_F(DatabaseTest, AddressesOfVersionOneAreKeptWithWhatHoldsThem) {
+    Database db = open();
+    ASSERT_TRUE(migrate(db, schema_steps().first(1)));
+    const std::string address = "x'00000000000000000000ffff0a4d00";
+    ASSERT_TRUE(
+        db.exec("INSERT INTO networks VALUES (1, 'blue', 1, 0, 0, 1, NULL, '', 'fn-1-blue', 0);"
+                "INSERT INTO endpoints VALUES (5, 'web', 3, 2, 1, 'web', '4:1', NULL, 'eth0', 'fnv-5', 9, NULL, NULL, NULL, 0, 1500, 0);"
+                "INSERT INTO addresses VALUES (1, " +
+                address +
+                "01', 4, 24, 2, NULL);"
+                "INSERT INTO addresses VALUES (1, " +
+                address +
+                "02', 4, 24, 1, 5);"
+                "INSERT INTO addresses VALUES (1, " +
+                address + "03', 4, 24, 3, NULL);"));
+    ASSERT_TRUE(migrate(db, schema_steps()));
+    ASSERT_TRUE(db.check_integrity());
+    EXPECT_EQ(*db.query_int("SELECT count(*) FROM addresses WHERE remote_id IS NULL"), 3);
+    EXPECT_EQ(*db.query_int("SELECT count(*) FROM addresses WHERE purpose = 1 AND endpoint_id = 5 AND length = 24"), 1);
+    EXPECT_EQ(*db.query_int("SELECT count(*) FROM sqlite_schema WHERE name = 'addresses_by_address'"), 1);
+    EXPECT_FALSE(db.exec("INSERT INTO addresses VALUES (1, " + address + "02', 4, 24, 3, NULL, NULL)")) << "still one owner each";
+    ASSERT_TRUE(db.exec("DELETE FROM endpoints"));
+    EXPECT_EQ(*db.query_int("SELECT count(*) FROM addresses"), 2) << "still goes with its endpoint";
+    ASSERT_TRUE(db.exec("DELETE FROM networks"));
+    EXPECT_EQ(*db.query_int("SELECT count(*) FROM addresses"), 0);
+}
+
 TEST_F(DatabaseTest, AMigrationThatFailsHalfWayLeavesTheOldVersion) {
     Database db = open();
     ASSERT_TRUE(migrate(db, schema_steps()));

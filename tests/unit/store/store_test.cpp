@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "tests/unit/model/fixed_random.h"
@@ -618,6 +619,207 @@ TEST_F(StoreTest, AFreeHostPortIsChosenThroughTheStore) {
 }
 
 // --- boots ------------------------------------------------------------------------------------------------------
+
+class PeerTest : public StoreTest {
+protected:
+    PeerTest() : blue_{add_overlay("blue", "10.77.0.0/24", "10.77.0.1", 7)}, red_{add_overlay("red", "10.78.0.0/24", "10.78.0.1", 8)} {}
+    Network add_overlay(const std::string& name, const char* subnet, const char* gateway, std::uint32_t vni) {
+        Network wanted = network(name, subnet, gateway);
+        wanted.driver = NetworkDriver::kOverlay;
+        wanted.vni = vni;
+        return must(store_.add_network(wanted));
+    }
+    static RemoteEndpoint remote(std::uint32_t network_id, const char* peer, const char* ipv4, const char* mac = "02:42:0a:4d:00:09") {
+        RemoteEndpoint wanted;
+        wanted.network_id = network_id;
+        wanted.peer = address(peer);
+        wanted.ipv4 = address(ipv4);
+        wanted.mac = *MacAddress::parse(mac);
+        return wanted;
+    }
+    Endpoint attach(const std::string& name, const char* ip = nullptr) {
+        Endpoint endpoint = draft(name, blue_.id);
+        endpoint.mode = EndpointMode::kOverlay;
+        if (ip != nullptr) endpoint.ipv4 = prefix(ip);
+        return must(store_.stage_endpoint(endpoint));
+    }
+    std::vector<std::uint32_t> tunnels() {
+        std::vector<std::uint32_t> found;
+        for (const Peer& peer : must(store_.peers())) found.push_back(peer.tunnel);
+        return found;
+    }
+    Network blue_, red_;
+};
+
+TEST_F(PeerTest, IsStoredOnceForEachNetworkAndForAll) {
+    EXPECT_TRUE(must(store_.add_peer(address("192.0.2.7"), blue_.id)));
+    EXPECT_FALSE(must(store_.add_peer(address("192.0.2.7"), blue_.id)));
+    EXPECT_TRUE(must(store_.add_peer(address("192.0.2.7"), std::nullopt)));
+    EXPECT_FALSE(must(store_.add_peer(address("192.0.2.7"), std::nullopt)));
+    EXPECT_TRUE(must(store_.add_peer(address("2001:db8::8"), red_.id)));
+    const std::vector<Peer> wanted{
+        {address("192.0.2.7"), std::nullopt, 1}, {address("192.0.2.7"), blue_.id, 1}, {address("2001:db8::8"), red_.id, 2}};
+    EXPECT_EQ(must(store_.peers()), wanted);
+}
+
+TEST_F(PeerTest, OfNoNetworkOrABridgeOrWithAnUnfitAddressIsRefused) {
+    EXPECT_ERROR(store_.add_peer(address("192.0.2.7"), 99), ErrorKind::kNotFound, "99");
+    const Network bridge = add_default();
+    EXPECT_ERROR(store_.add_peer(address("192.0.2.7"), bridge.id), ErrorKind::kUsage, "driver bridge");
+    EXPECT_ERROR(store_.add_peer(address("127.0.0.1"), blue_.id), ErrorKind::kUsage, "loopback");
+    EXPECT_TRUE(must(store_.peers()).empty());
+}
+
+TEST_F(PeerTest, KeepsItsTunnelAndGivesItBack) {
+    for (const char* const peer : {"192.0.2.1", "192.0.2.2", "192.0.2.3"}) must(store_.add_peer(address(peer), blue_.id));
+    EXPECT_EQ(tunnels(), (std::vector<std::uint32_t>{1, 2, 3}));
+    must(store_.remove_peer(address("192.0.2.2"), blue_.id));
+    EXPECT_EQ(tunnels(), (std::vector<std::uint32_t>{1, 3}));
+    must(store_.add_peer(address("192.0.2.4"), std::nullopt));
+    EXPECT_EQ(tunnels(), (std::vector<std::uint32_t>{1, 2, 3})) << "the smallest that is free";
+    must(store_.remove_peer(address("192.0.2.1"), std::nullopt));
+    must(store_.add_peer(address("192.0.2.5"), red_.id));
+    EXPECT_EQ(tunnels(), (std::vector<std::uint32_t>{1, 2, 3}));
+}
+
+TEST_F(PeerTest, GoesFromOneNetworkOrFromAll) {
+    for (const auto network_id : {std::optional<std::uint32_t>{}, std::optional{blue_.id}, std::optional{red_.id}})
+        must(store_.add_peer(address("192.0.2.7"), network_id));
+    must(store_.remove_peer(address("192.0.2.7"), blue_.id));
+    EXPECT_EQ(must(store_.peers()).size(), 2U);
+    EXPECT_ERROR(store_.remove_peer(address("192.0.2.7"), blue_.id), ErrorKind::kNotFound, "network 'blue'");
+    must(store_.remove_peer(address("192.0.2.7"), std::nullopt));
+    EXPECT_TRUE(must(store_.peers()).empty());
+    EXPECT_ERROR(store_.remove_peer(address("192.0.2.7"), std::nullopt), ErrorKind::kNotFound, "192.0.2.7");
+}
+
+TEST_F(PeerTest, RemoteEndpointComesBackWholeAndTheSameAgainIsTheSame) {
+    must(store_.add_peer(address("192.0.2.7"), std::nullopt));
+    const RemoteEndpoint stored = must(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.9")));
+    EXPECT_NE(stored.id, 0U);
+    EXPECT_EQ(stored.tunnel, 1U);
+    EXPECT_EQ(must(store_.remote_endpoints()), std::vector{stored});
+    EXPECT_EQ(must(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.9"))), stored);
+    EXPECT_EQ(must(store_.remote_endpoints()).size(), 1U);
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.9", "02:00:00:00:00:09")), ErrorKind::kConflict,
+                 "behind peer 192.0.2.7");
+    must(store_.remove_remote_endpoint(blue_.id, address("10.77.0.9")));
+    EXPECT_ERROR(store_.remove_remote_endpoint(blue_.id, address("10.77.0.9")), ErrorKind::kNotFound, "10.77.0.9");
+}
+
+TEST_F(PeerTest, RemoteEndpointNeedsAPeerAndAnAddressOfTheNetwork) {
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.9")), ErrorKind::kNotFound, "no peer");
+    must(store_.add_peer(address("192.0.2.7"), red_.id));
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.9")), ErrorKind::kNotFound, "network 'blue'");
+    must(store_.add_peer(address("192.0.2.7"), blue_.id));
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.79.0.9")), ErrorKind::kUsage, "outside");
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.255")), ErrorKind::kUsage, "broadcast");
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "fd00::9")), ErrorKind::kUsage, "no IPv6 subnet");
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.1")), ErrorKind::kConflict, "gateway");
+    EXPECT_TRUE(must(store_.remote_endpoints()).empty());
+}
+
+TEST_F(PeerTest, LocalAndRemoteEndpointsHaveDifferentAddressesAndMacs) {
+    must(store_.add_peer(address("192.0.2.7"), std::nullopt));
+    const Endpoint web = attach("web", "10.77.0.2/32");
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.2")), ErrorKind::kConflict, "endpoint 'web'");
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.9", web.mac.to_string().c_str())), ErrorKind::kConflict,
+                 "endpoint 'web'");
+    must(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.3", "02:42:0a:4d:00:04")));
+    EXPECT_EQ(attach("next").ipv4, prefix("10.77.0.4/24")) << "10.77.0.3 is not picked";
+    EXPECT_NE(must(store_.find_endpoint("next"))->mac, *MacAddress::parse("02:42:0a:4d:00:04"));
+    Endpoint wanted = draft("wanted", blue_.id);
+    wanted.mode = EndpointMode::kOverlay;
+    wanted.ipv4 = prefix("10.77.0.3/32");
+    EXPECT_ERROR(store_.stage_endpoint(wanted), ErrorKind::kConflict, "remote endpoint behind peer 192.0.2.7");
+    wanted.ipv4 = prefix("10.77.0.30/32");
+    wanted.mac = *MacAddress::parse("02:42:0a:4d:00:04");
+    EXPECT_ERROR(store_.stage_endpoint(wanted), ErrorKind::kConflict, "MAC");
+    must(store_.add_peer(address("192.0.2.8"), std::nullopt));
+    EXPECT_ERROR(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.8", "10.77.0.9", "02:42:0a:4d:00:04")), ErrorKind::kConflict,
+                 "behind peer 192.0.2.7");
+    must(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.9", "02:42:0a:4d:00:04")));
+}
+
+TEST_F(PeerTest, RemoteEndpointsGoWithTheLastRecordThatCoversThem) {
+    must(store_.add_peer(address("192.0.2.7"), std::nullopt));
+    must(store_.add_peer(address("192.0.2.7"), blue_.id));
+    must(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.9")));
+    must(store_.add_remote_endpoint(remote(red_.id, "192.0.2.7", "10.78.0.9")));
+    must(store_.remove_peer(address("192.0.2.7"), blue_.id));
+    EXPECT_EQ(must(store_.remote_endpoints()).size(), 2U) << "the record of all networks covers both";
+    must(store_.add_peer(address("192.0.2.7"), red_.id));
+    must(store_.remove_peer(address("192.0.2.7"), std::nullopt));
+    EXPECT_TRUE(must(store_.remote_endpoints()).empty());
+    EXPECT_EQ(attach("web", "10.77.0.9/32").ipv4, prefix("10.77.0.9/24")) << "the address is free";
+}
+
+TEST_F(PeerTest, NetworkTakesItsPeersAndRemoteEndpointsWithIt) {
+    must(store_.add_peer(address("192.0.2.7"), blue_.id));
+    must(store_.add_peer(address("192.0.2.8"), std::nullopt));
+    must(store_.add_remote_endpoint(remote(blue_.id, "192.0.2.7", "10.77.0.9")));
+    must(store_.add_remote_endpoint(remote(red_.id, "192.0.2.8", "10.78.0.9")));
+    must(store_.remove_network(blue_.id));
+    EXPECT_EQ(must(store_.peers()), (std::vector<Peer>{{address("192.0.2.8"), std::nullopt, 2}}));
+    ASSERT_EQ(must(store_.remote_endpoints()).size(), 1U);
+    must(store_.add_peer(address("192.0.2.9"), red_.id));
+    EXPECT_EQ(tunnels(), (std::vector<std::uint32_t>{1, 2}));
+}
+
+TEST_F(PeerTest, RandomChangesNeverGiveAnAddressOrATunnelTwice) {
+    FixedRandom random{57};
+    const auto some_ip = [&] { return address("10.77.0.0").plus(random.below(12)); };
+    const auto some_peer = [&] { return address("192.0.2.1").plus(random.below(6)); };
+    const auto some_network = [&] {
+        return random.below(2) == 0 ? std::optional<std::uint32_t>{} : std::optional{random.below(2) == 0 ? blue_.id : red_.id};
+    };
+    unsigned ordinal = 0;
+    for (int round = 0; round < 1500; ++round) {
+        switch (random.below(6)) {
+            case 0: (void)store_.add_peer(some_peer(), some_network()); break;
+            case 1: (void)store_.remove_peer(some_peer(), some_network()); break;
+            case 2:
+            case 3: {
+                RemoteEndpoint wanted = remote(blue_.id, "192.0.2.1", "10.77.0.2");
+                wanted.peer = some_peer();
+                wanted.ipv4 = some_ip();
+                wanted.mac = mac_for(some_ip());
+                (void)store_.add_remote_endpoint(wanted);
+                break;
+            }
+            case 4: (void)store_.remove_remote_endpoint(blue_.id, some_ip()); break;
+            default: {
+                const auto present = must(store_.endpoints());
+                if (present.size() > 4) {
+                    must(store_.remove_endpoint(present.front().id));
+                    break;
+                }
+                Endpoint wanted = draft("e" + std::to_string(++ordinal), blue_.id);
+                wanted.mode = EndpointMode::kOverlay;
+                if (random.below(2) == 0) wanted.ipv4 = IpPrefix{some_ip(), 32};
+                (void)store_.stage_endpoint(wanted);
+            }
+        }
+        std::set<IpAddress> used{address("10.77.0.1")};
+        std::set<MacAddress> local_macs;
+        for (const Endpoint& endpoint : must(store_.endpoints())) {
+            ASSERT_TRUE(used.insert(endpoint.ipv4->address()).second) << round;
+            local_macs.insert(endpoint.mac);
+        }
+        const std::vector<Peer> peers = must(store_.peers());
+        for (const RemoteEndpoint& one : must(store_.remote_endpoints())) {
+            ASSERT_TRUE(used.insert(*one.ipv4).second) << round;
+            ASSERT_FALSE(local_macs.contains(one.mac)) << round;
+            ASSERT_TRUE(std::any_of(peers.begin(), peers.end(), [&](const Peer& peer) {
+                return peer.tunnel == one.tunnel && peer.address == one.peer && (!peer.network_id || *peer.network_id == blue_.id);
+            })) << round;
+        }
+        std::map<std::uint32_t, IpAddress> by_tunnel;
+        for (const Peer& peer : peers) ASSERT_EQ(by_tunnel.emplace(peer.tunnel, peer.address).first->second, peer.address) << round;
+        ASSERT_LE(by_tunnel.size(), 6U);
+        ASSERT_TRUE(by_tunnel.empty() || by_tunnel.rbegin()->first <= 6) << "small indexes are used again";
+    }
+}
 
 TEST_F(StoreTest, ANewBootForgetsWhatTheKernelForgot) {
     const Network blue = add_default();

@@ -1,0 +1,72 @@
+#include "userspace/model/peer.h"
+
+#include <algorithm>
+
+#include "userspace/model/network_options.h"
+
+namespace fastnet {
+namespace {
+
+// RFC 7348 5: inner Ethernet 14, VXLAN 8, UDP 8, and IPv4 20 or IPv6 40.
+constexpr std::uint32_t kOverheadIpv4 = 50;
+constexpr std::uint32_t kOverheadIpv6 = 70;
+constexpr std::uint32_t kLeastMtuIpv4 = 68;    // RFC 791
+constexpr std::uint32_t kLeastMtuIpv6 = 1280;  // RFC 8200
+
+bool is_link_local(const IpAddress& address) {
+    const auto* const wire = address.wire();
+    return address.family() == Family::kIpv4 ? wire[0] == 169 && wire[1] == 254 : wire[0] == 0xfe && (wire[1] & 0xc0U) == 0x80U;
+}
+
+/// 0.0.0.0/8, 240.0.0.0/4 (RFC 1112 4, with the broadcast address).
+bool is_reserved(const IpAddress& address) {
+    return address.family() == Family::kIpv4 && (address.wire()[0] == 0 || address.wire()[0] >= 240);
+}
+
+}  // namespace
+
+Status check_peer_address(const IpAddress& address) {
+    const char* what = nullptr;
+    if (address.is_any())
+        what = "every address and so none";
+    else if (address.is_loopback())
+        what = "a loopback address";
+    else if (address.is_multicast())
+        what = "a multicast address";
+    else if (is_link_local(address))
+        what = "a link-local address";
+    else if (is_reserved(address))
+        what = "a reserved address";
+    if (what == nullptr) return ok();
+    return usage_error("peer " + address.to_string() + ": it is " + what, "name the address by which this node reaches the other one");
+}
+
+std::vector<Peer> peers_of(const Network& network, const std::vector<Peer>& peers) {
+    std::vector<Peer> found;
+    if (network.driver != NetworkDriver::kOverlay) return found;
+    for (const Peer& peer : peers) {
+        const bool meant = !peer.network_id || *peer.network_id == network.id;
+        const bool known = std::any_of(found.begin(), found.end(), [&](const Peer& one) { return one.address == peer.address; });
+        if (meant && !known) found.push_back(peer);
+    }
+    return found;
+}
+
+bool learns(const Network& network, const std::vector<RemoteEndpoint>& remotes) {
+    if (network.driver != NetworkDriver::kOverlay) return false;
+    if (const auto chosen = learning_option(network); chosen) return *chosen;
+    return std::none_of(remotes.begin(), remotes.end(), [&](const RemoteEndpoint& remote) { return remote.network_id == network.id; });
+}
+
+std::uint32_t mtu_of(const Network& network, std::uint32_t uplink_mtu, const std::vector<Peer>& peers) {
+    if (network.mtu != 0) return network.mtu;
+    if (network.driver != NetworkDriver::kOverlay) return uplink_mtu;
+    const std::vector<Peer> own = peers_of(network, peers);
+    const bool by_ipv6 = std::any_of(own.begin(), own.end(), [](const Peer& peer) { return peer.address.family() == Family::kIpv6; });
+    const std::uint32_t overhead = by_ipv6 ? kOverheadIpv6 : kOverheadIpv4;
+    // Below that a family does not work at all; above it its packets may be too big for the underlay, which is told to the sender.
+    const std::uint32_t least = network.subnet(Family::kIpv6) ? kLeastMtuIpv6 : kLeastMtuIpv4;
+    return std::max(least, uplink_mtu - std::min(uplink_mtu, overhead));
+}
+
+}  // namespace fastnet
