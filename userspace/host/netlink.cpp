@@ -1,5 +1,7 @@
 #include "userspace/host/netlink.h"
 
+#include <arpa/inet.h>
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
@@ -20,6 +22,7 @@ namespace {
 
 using LinkAttributes = Attributes<IFLA_PROTO_DOWN_REASON>;
 using RouteAttributes = Attributes<RTA_NH_ID>;
+constexpr std::uint8_t kTunnelTtl = 64;
 
 template <typename Header>
 const Header& header_of(const nlmsghdr& message) {
@@ -77,6 +80,11 @@ LinkInfo parse_link(const nlmsghdr& message) {
     link.peer_index = attributes.value<std::uint32_t>(IFLA_LINK);
     if (attributes.has(IFLA_LINK_NETNSID)) link.peer_netnsid = attributes.value<std::int32_t>(IFLA_LINK_NETNSID);
     link.group = attributes.value<std::uint32_t>(IFLA_GROUP);
+    if (link.kind == "vxlan") {
+        const Attributes<IFLA_VXLAN_PORT> vxlan{info.get(IFLA_INFO_DATA)};
+        link.vni = vxlan.value<std::uint32_t>(IFLA_VXLAN_ID);
+        link.vxlan_port = ntohs(vxlan.value<std::uint16_t>(IFLA_VXLAN_PORT));
+    }
     if (info.text(IFLA_INFO_SLAVE_KIND) == "bridge") {
         const Attributes<IFLA_BRPORT_ISOLATED> port{info.get(IFLA_INFO_SLAVE_DATA)};
         link.isolated = port.value<std::uint8_t>(IFLA_BRPORT_ISOLATED) != 0;
@@ -386,6 +394,38 @@ Result<VethPair> Netlink::create_veth(const VethSpec& spec, const Netns& peer_ne
     return VethPair{host.index, host.peer_index};
 }
 
+Result<IfIndex> Netlink::create_vxlan(const VxlanSpec& spec) {
+    CHECK_OK(check_interface_name(spec.name));
+    const std::string what = named("create vxlan", spec.name);
+    NetlinkRequest request{RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL};
+    add_link_header(request, 0);
+    request.put_string(IFLA_IFNAME, spec.name);
+    if (!spec.mac.is_zero()) request.put_mac(IFLA_ADDRESS, spec.mac);
+    request.put_u32(IFLA_MTU, spec.mtu);
+    if (spec.group != 0) request.put_u32(IFLA_GROUP, spec.group);
+    {
+        const auto info = request.nest(IFLA_LINKINFO);
+        request.put_string(IFLA_INFO_KIND, "vxlan");
+        const auto data = request.nest(IFLA_INFO_DATA);
+        request.put_u32(IFLA_VXLAN_ID, spec.vni);
+        request.put_u16(IFLA_VXLAN_PORT, htons(spec.port.value()));
+        request.put_u8(IFLA_VXLAN_TTL, kTunnelTtl);
+        request.put_u8(IFLA_VXLAN_LEARNING, 1);
+        if (spec.family == Family::kIpv6) {
+            // The family comes from the group, also from one that is none. RFC 6935: a tunnel may go without the outer checksum.
+            request.put_address(IFLA_VXLAN_GROUP6, IpAddress::any(Family::kIpv6));
+            request.put_u8(IFLA_VXLAN_UDP_ZERO_CSUM6_RX, 1);
+        }
+    }
+    CHECK_OK(socket_.transact(request, what));
+    const LinkInfo made = TRY(link(spec.name));
+    if (auto changed = set_link_local(made.index, false); !changed) {
+        static_cast<void>(delete_link(made.index));
+        return std::move(changed).error().in(what);
+    }
+    return made.index;
+}
+
 Status Netlink::set_link_local(IfIndex index, bool automatic) {
     NetlinkRequest request{RTM_NEWLINK, 0};
     add_link_header(request, index);
@@ -646,6 +686,60 @@ Result<RouteAnswer> Netlink::route_get(const RouteQuery& query) {
     return *answer;
 }
 
+// Rules -------------------------------------------------------------------------------------------------------------
+
+Status Netlink::change_rule(std::uint16_t type, std::uint16_t flags, const Rule& rule, std::string_view verb) {
+    NetlinkRequest request{type, flags};
+    auto& header = request.add_header<fib_rule_hdr>();
+    header.family = address_family(rule.from.family());
+    header.src_len = static_cast<std::uint8_t>(rule.from.wire_size() * 8);
+    header.table = rule.table < 256 ? static_cast<std::uint8_t>(rule.table) : std::uint8_t{RT_TABLE_UNSPEC};
+    header.action = FR_ACT_TO_TBL;
+    request.put_address(FRA_SRC, rule.from);
+    request.put_u32(FRA_TABLE, rule.table);
+    request.put_u32(FRA_PRIORITY, rule.priority);
+    request.put_u8(FRA_PROTOCOL, kFastnetRouteProtocol);
+    return socket_.transact(request, std::string{verb} + " rule from " + rule.from.to_string() + " table " + std::to_string(rule.table));
+}
+
+Status Netlink::add_rule(const Rule& rule) {
+    return change_rule(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule, "add");
+}
+
+Status Netlink::delete_rule(const Rule& rule) {
+    return change_rule(RTM_DELRULE, 0, rule, "delete");
+}
+
+Status Netlink::rules_of(Family family, std::vector<Rule>& rules) {
+    NetlinkRequest request{RTM_GETRULE, NLM_F_DUMP};
+    request.add_header<fib_rule_hdr>().family = address_family(family);
+    std::vector<Rule> found;
+    auto listed = socket_.dump(
+        request, "list rules", [&] { found.clear(); },
+        [&](const nlmsghdr& message) {
+            if (message.nlmsg_type != RTM_NEWRULE) return ok();
+            const auto& header = header_of<fib_rule_hdr>(message);
+            const Attributes<FRA_PROTOCOL> attributes{message, sizeof(header)};
+            const auto from = address_in(attributes.get(FRA_SRC), family);
+            if (header.family != address_family(family) || !from || attributes.value<std::uint8_t>(FRA_PROTOCOL) != kFastnetRouteProtocol)
+                return ok();
+            found.push_back(
+                {*from, attributes.value<std::uint32_t>(FRA_TABLE, header.table), attributes.value<std::uint32_t>(FRA_PRIORITY)});
+            return ok();
+        });
+    // Without IPv6 in the kernel there are none of that family.
+    if (!listed && (listed.error().sys_errno == EAFNOSUPPORT || listed.error().sys_errno == EOPNOTSUPP)) return ok();
+    CHECK_OK(std::move(listed));
+    rules.insert(rules.end(), found.begin(), found.end());
+    return ok();
+}
+
+Result<std::vector<Rule>> Netlink::rules() {
+    std::vector<Rule> result;
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) CHECK_OK(rules_of(family, result));
+    return result;
+}
+
 // Neighbours and the bridge's forwarding table ------------------------------------------------------------------------
 
 Status Netlink::set_neighbour(IfIndex link, const IpAddress& address, const MacAddress& mac) {
@@ -706,6 +800,47 @@ Status Netlink::delete_forwarding(IfIndex port, const MacAddress& mac) {
     add_neighbour_header(request, port, AF_BRIDGE).ndm_flags = NTF_MASTER;
     request.put_mac(NDA_LLADDR, mac);
     return socket_.transact(request, numbered("delete forwarding entry " + mac.to_string(), port));
+}
+
+// Peers of a vxlan link ---------------------------------------------------------------------------------------------
+
+Status Netlink::change_vxlan_peer(std::uint16_t type, std::uint16_t flags, IfIndex link, const IpAddress& peer, std::string_view verb) {
+    NetlinkRequest request{type, flags};
+    auto& header = add_neighbour_header(request, link, AF_BRIDGE);
+    header.ndm_flags = NTF_SELF;
+    header.ndm_state = NUD_NOARP | NUD_PERMANENT;
+    request.put_mac(NDA_LLADDR, MacAddress{});
+    request.put_address(NDA_DST, peer);
+    return socket_.transact(request, numbered(std::string{verb} + " peer " + peer.to_string(), link));
+}
+
+Status Netlink::add_vxlan_peer(IfIndex link, const IpAddress& peer) {
+    return change_vxlan_peer(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_APPEND, link, peer, "add");
+}
+
+Status Netlink::delete_vxlan_peer(IfIndex link, const IpAddress& peer) {
+    return change_vxlan_peer(RTM_DELNEIGH, 0, link, peer, "delete");
+}
+
+Result<std::vector<IpAddress>> Netlink::vxlan_peers(IfIndex link) {
+    NetlinkRequest request{RTM_GETNEIGH, NLM_F_DUMP};
+    add_neighbour_header(request, link, AF_BRIDGE);
+    std::vector<IpAddress> result;
+    CHECK_OK(socket_.dump(
+        request, numbered("list peers", link), [&] { result.clear(); },
+        [&](const nlmsghdr& message) {
+            const auto& header = header_of<ndmsg>(message);
+            if (message.nlmsg_type != RTM_NEWNEIGH || header.ndm_ifindex != static_cast<int>(link)) return ok();
+            const Attributes<NDA_LLADDR> attributes{message, sizeof(header)};
+            const nlattr* peer = attributes.get(NDA_DST);
+            const auto mac = mac_in(attributes.get(NDA_LLADDR));
+            // The bridge above has entries of its own here, and the link those that it learned.
+            if ((header.ndm_flags & NTF_SELF) == 0 || !mac || !mac->is_zero() || peer == nullptr) return ok();
+            const Family family = mnl_attr_get_payload_len(peer) == 4 ? Family::kIpv4 : Family::kIpv6;
+            if (const auto address = address_in(peer, family); address) result.push_back(*address);
+            return ok();
+        }));
+    return result;
 }
 
 }  // namespace fastnet

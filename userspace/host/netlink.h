@@ -1,4 +1,4 @@
-// Links, addresses, routes and neighbours of one network namespace, through one rtnetlink socket.
+// Links, addresses, routes, rules and neighbours of one network namespace, through one rtnetlink socket.
 // Knows no networks and no endpoints, only what the kernel calls things. Not thread safe: one object per thread.
 //
 // Errors of every call: ErrorKind::kConflict when the object exists (sys_errno EEXIST), kNotFound when it, or a link
@@ -46,6 +46,8 @@ struct LinkInfo {
     bool isolated = false;                                    ///< as the port of a bridge (BridgePortFlags)
     std::optional<std::int32_t> peer_netnsid = std::nullopt;  ///< set when the peer is in another namespace
     std::uint32_t group = 0;
+    std::uint32_t vni = 0;         ///< of a vxlan link
+    std::uint16_t vxlan_port = 0;  ///< its UDP port, on both sides
 
     bool is_ethernet() const { return arp_type == 1; }
 };
@@ -56,6 +58,18 @@ struct BridgeSpec {
     std::uint32_t mtu = 1500;
     bool up = true;
 };  // no STP, forward delay 0; ageing and multicast snooping as the kernel has them
+
+/// A vxlan link with any number of peers (add_vxlan_peer()), no group and no local address. It sends with TTL 64 and without DF,
+/// and learns which MAC address is behind which peer.
+struct VxlanSpec {
+    std::string name{};
+    std::uint32_t vni = 0;
+    Port port{};
+    Family family = Family::kIpv4;  ///< of its peers: a vxlan link has one UDP socket
+    MacAddress mac{};               ///< zero: the kernel draws one
+    std::uint32_t mtu = 1500;
+    std::uint32_t group = 0;  ///< for delete_group()
+};
 
 struct VethSpec {
     std::string host_name{};
@@ -131,6 +145,15 @@ struct Route {
     friend bool operator==(const Route&, const Route&) = default;
 };
 
+/// What comes from one address is routed by a table of its own.
+struct Rule {
+    IpAddress from{};
+    std::uint32_t table = kMainTable;
+    std::uint32_t priority = 0;  ///< the lowest is asked first; the main table is at 32766
+
+    friend bool operator==(const Rule&, const Rule&) = default;
+};
+
 struct DefaultRoute {
     IfIndex index = 0;
     std::string name{};
@@ -181,6 +204,9 @@ public:
     /// host end has no IPv6 link-local address: it is a port, not an interface that the host talks through. kConflict
     /// names the end whose name is taken.
     Result<VethPair> create_veth(const VethSpec& spec, const Netns& peer_netns);
+    /// Down, without an IPv6 link-local address and without peers. The UDP socket is opened when the link comes up.
+    /// kConflict when the name is taken (sys_errno EEXIST, link(name) finds it), or another vxlan link has VNI and port.
+    Result<IfIndex> create_vxlan(const VxlanSpec& spec);
     Status set_link(IfIndex index, const LinkChange& change);
     Status set_up(IfIndex index, bool up = true) { return set_link(index, {.up = up}); }
     Status set_bridge_port(IfIndex port, const BridgePortFlags& change);
@@ -211,6 +237,11 @@ public:
     /// What the kernel would do with a packet. "No route" is kNotFound (ENETUNREACH, EHOSTUNREACH).
     Result<RouteAnswer> route_get(const RouteQuery& query);
 
+    // Rules: fastnet's own, by their protocol.
+    Status add_rule(const Rule& rule);
+    Status delete_rule(const Rule& rule);
+    Result<std::vector<Rule>> rules();  ///< both families
+
     // Neighbours and the bridge's forwarding table.
     /// Permanent; replaces whatever is known of that address.
     Status set_neighbour(IfIndex link, const IpAddress& address, const MacAddress& mac);
@@ -221,11 +252,21 @@ public:
     Status set_forwarding(IfIndex port, const MacAddress& mac);
     Status delete_forwarding(IfIndex port, const MacAddress& mac);
 
+    // Peers of a vxlan link: each gets a copy of what has no known receiver (entries of the MAC address zero).
+    /// Success too if it is there already. sys_errno EAFNOSUPPORT: the link was made for the other family.
+    Status add_vxlan_peer(IfIndex link, const IpAddress& peer);
+    /// A link that has other peers may report success for one that is gone already.
+    Status delete_vxlan_peer(IfIndex link, const IpAddress& peer);
+    Result<std::vector<IpAddress>> vxlan_peers(IfIndex link);
+
 private:
     explicit Netlink(NetlinkSocket socket) : socket_{std::move(socket)} {}
     Result<LinkInfo> request_link(NetlinkRequest& request, std::string_view what);
     Status set_link_local(IfIndex index, bool automatic);
     Result<std::vector<Route>> routes_of(Family family, std::uint32_t table);
+    Status rules_of(Family family, std::vector<Rule>& rules);
+    Status change_rule(std::uint16_t type, std::uint16_t flags, const Rule& rule, std::string_view verb);
+    Status change_vxlan_peer(std::uint16_t type, std::uint16_t flags, IfIndex link, const IpAddress& peer, std::string_view verb);
     Status change_route(std::uint16_t type, std::uint16_t flags, const Route& route, std::string_view verb);
 
     NetlinkSocket socket_;

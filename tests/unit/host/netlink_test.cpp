@@ -437,6 +437,86 @@ TEST_F(NetlinkTest, ForwardingEntryMovesFromPortToPort) {
     EXPECT_EQ(netlink().delete_forwarding(second.host, kContainerMac).error().kind, ErrorKind::kNotFound);
 }
 
+TEST_F(NetlinkTest, VxlanIsMadeAsSpecifiedAndHasOnlyThePeersThatItWasGiven) {
+    for (const auto& [family, peers] : {std::pair{Family::kIpv4, std::vector{ip("192.0.2.9"), ip("192.0.2.10")}},
+                                        {Family::kIpv6, std::vector{ip("2001:db8::9"), ip("2001:db8::10")}}}) {
+        const VxlanSpec spec{.name = family == Family::kIpv4 ? "vx4" : "vx6",
+                             .vni = 16777215,
+                             .port = Port{4789},
+                             .family = family,
+                             .mac = kHostMac,
+                             .mtu = 1430,
+                             .group = 7};
+        const auto made = netlink().create_vxlan(spec);
+        ASSERT_TRUE(made.has_value()) << made.error().message;
+        const LinkInfo link = netlink().link(*made).value();
+        EXPECT_EQ(link.name, spec.name);
+        EXPECT_EQ(link.kind, "vxlan");
+        EXPECT_EQ(link.vni, 16777215U);
+        EXPECT_EQ(link.vxlan_port, 4789);
+        EXPECT_EQ(link.mac, kHostMac);
+        EXPECT_EQ(link.mtu, 1430U);
+        EXPECT_EQ(link.group, 7U);
+        EXPECT_FALSE(link.up);
+        ASSERT_OK(netlink().set_up(*made));
+        EXPECT_THAT(netlink().addresses(*made).value(), IsEmpty());
+        // As a port of a bridge it has entries that are not its own.
+        const auto bridge = netlink().create_bridge({.name = spec.name + "br", .mac = kBridgeMac}).value();
+        ASSERT_OK(netlink().set_link(*made, {.master = bridge}));
+        ASSERT_OK(netlink().set_forwarding(*made, kContainerMac));
+
+        EXPECT_THAT(netlink().vxlan_peers(*made).value(), IsEmpty());
+        for (const IpAddress& peer : peers) ASSERT_OK(netlink().add_vxlan_peer(*made, peer));
+        ASSERT_OK(netlink().add_vxlan_peer(*made, peers[0]));  // a second time
+        EXPECT_THAT(netlink().vxlan_peers(*made).value(), ElementsAre(peers[0], peers[1]));
+        ASSERT_OK(netlink().delete_vxlan_peer(*made, peers[0]));
+        EXPECT_THAT(netlink().vxlan_peers(*made).value(), ElementsAre(peers[1]));
+        EXPECT_OK(unless_missing(netlink().delete_vxlan_peer(*made, peers[0])));
+        const IpAddress stranger = family == Family::kIpv4 ? ip("2001:db8::1") : ip("192.0.2.1");
+        EXPECT_EQ(netlink().add_vxlan_peer(*made, stranger).error().sys_errno, EAFNOSUPPORT);
+    }
+}
+
+TEST_F(NetlinkTest, VxlanThatSomebodyElseHasIsAConflict) {
+    const VxlanSpec spec{.name = "vx0", .vni = 42, .port = Port{4789}};
+    ASSERT_OK(netlink().create_vxlan(spec));
+    VxlanSpec other = spec;
+    other.name = "vx1";
+    const auto same_vni = netlink().create_vxlan(other);
+    EXPECT_EQ(same_vni.error().kind, ErrorKind::kConflict);
+    EXPECT_EQ(same_vni.error().sys_errno, EEXIST);
+    EXPECT_FALSE(netlink().link("vx1").has_value());
+    other.name = "vx0";
+    other.vni = 43;
+    EXPECT_EQ(netlink().create_vxlan(other).error().kind, ErrorKind::kConflict);
+}
+
+TEST_F(NetlinkTest, RulesAreAddedListedAndDeleted) {
+    EXPECT_THAT(netlink().rules().value(), IsEmpty());  // the kernel's own are not fastnet's
+    const Rule v4{.from = ip("192.0.2.1"), .table = 123456, .priority = 1000};
+    const Rule v6{.from = ip("2001:db8::1"), .table = 77, .priority = 1001};
+    for (const Rule& rule : {v4, v6}) {
+        ASSERT_OK(netlink().add_rule(rule));
+        EXPECT_EQ(netlink().add_rule(rule).error().sys_errno, EEXIST);
+    }
+    EXPECT_THAT(netlink().rules().value(), ElementsAre(v4, v6));
+    for (const Rule& rule : {v4, v6}) {
+        ASSERT_OK(netlink().delete_rule(rule));
+        EXPECT_EQ(netlink().delete_rule(rule).error().kind, ErrorKind::kNotFound);
+    }
+    EXPECT_THAT(netlink().rules().value(), IsEmpty());
+}
+
+TEST_F(NetlinkTest, RuleSendsWhatComesFromItsAddressByItsTable) {
+    const IfIndex uplink = make_uplink();
+    ASSERT_OK(netlink().add_address(uplink, prefix("192.0.2.7/24")));
+    ASSERT_OK(netlink().add_default_route(ip("192.0.2.254"), uplink));
+    ASSERT_OK(netlink().add_route({.destination = prefix("0.0.0.0/0"), .gateway = ip("192.0.2.253"), .device = uplink, .table = 1234}));
+    ASSERT_OK(netlink().add_rule({.from = ip("192.0.2.7"), .table = 1234, .priority = 1000}));
+    EXPECT_EQ(netlink().route_get({.destination = ip("203.0.113.9"), .source = ip("192.0.2.1")})->gateway, ip("192.0.2.254"));
+    EXPECT_EQ(netlink().route_get({.destination = ip("203.0.113.9"), .source = ip("192.0.2.7")})->gateway, ip("192.0.2.253"));
+}
+
 TEST_F(NetlinkTest, GroupOfLinksIsDeletedAtOnceAndOthersStay) {
     const Netns container = fresh_netns();
     for (const int i : {0, 1, 2, 3}) {
