@@ -24,9 +24,10 @@ public:
     Result<CleanupView> run() {
         look();
         if (store_) note(store_->set_setting(setting::kDirty, "1"));
-        remove_veths();
+        remove_ports();
         restore_host();
-        remove_links("network", bridges_);
+        remove_links(bridges_);
+        removed(bridges_.size(), "network");
         unload();
         remove_files();
         if (!failures_.empty()) return failed("clean up: " + failures_, "the rest is gone; put this right and run `fastnet cleanup` again");
@@ -48,6 +49,8 @@ private:
             for (const LinkInfo& link : *links) {
                 if (endpoint_id_of_host_ifname(link.name) != 0 && link.kind == "veth") {
                     veths_.push_back(link);
+                } else if (network_id_of_vxlan_ifname(link.name) != 0 && link.kind == "vxlan" && link.group == kVethGroup) {
+                    vxlans_.push_back(link);
                 } else if (network_id_of_bridge_ifname(link.name) != 0 && link.kind == "bridge" && link.mac == kGatewayMac) {
                     bridges_.push_back(link);
                 } else if (link.group == kVethGroup) {
@@ -57,7 +60,8 @@ private:
         } else {
             note(links.error());
         }
-        for (const LinkInfo& link : veths_) ifindexes_.push_back(static_cast<int>(link.index));
+        for (const auto* links : {&veths_, &vxlans_})
+            for (const LinkInfo& link : *links) ifindexes_.push_back(static_cast<int>(link.index));
         if (store_)
             if (const auto uplinks = store_->uplinks(); uplinks)
                 for (const Uplink& uplink : *uplinks)
@@ -70,19 +74,21 @@ private:
         (void)datapath->services().for_each([&](const fnet_service_key& key, const fnet_service&) { published_.add(ports_of(key)); });
     }
 
-    void remove_veths() {
-        if (veths_.size() > 1 && !stranger_in_group_ &&
-            std::all_of(veths_.begin(), veths_.end(), [](const LinkInfo& link) { return link.group == kVethGroup; })) {
+    /// What fastnet's bridges carry: all at once where nobody else's link is among them.
+    void remove_ports() {
+        const bool all_ours =
+            !stranger_in_group_ && std::all_of(veths_.begin(), veths_.end(), [](const LinkInfo& link) { return link.group == kVethGroup; });
+        if (all_ours && veths_.size() + vxlans_.size() > 1) {
             note(unless_missing(netlink_.delete_group(kVethGroup)));
-            removed(veths_.size(), "endpoint");
-            return;
+        } else {
+            remove_links(vxlans_);
+            remove_links(veths_);
         }
-        remove_links("endpoint", veths_);
+        removed(veths_.size(), "endpoint");
     }
 
-    void remove_links(const std::string& what, const std::vector<LinkInfo>& links) {
+    void remove_links(const std::vector<LinkInfo>& links) {
         for (const LinkInfo& link : links) note(unless_missing(netlink_.delete_link(link.index)));
-        removed(links.size(), what);
     }
 
     void restore_host() {
@@ -141,6 +147,7 @@ private:
     CleanupView view_;
     std::string failures_;
     std::vector<LinkInfo> veths_;
+    std::vector<LinkInfo> vxlans_;
     std::vector<LinkInfo> bridges_;
     bool stranger_in_group_ = false;
     std::vector<int> ifindexes_;

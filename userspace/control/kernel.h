@@ -13,7 +13,7 @@
 
 namespace fastnet {
 
-/// Link group of host-side veths, so that cleanup can remove a thousand of them at once.
+/// Link group of host-side veths and vxlan devices, so that cleanup can remove a thousand of them at once.
 constexpr std::uint32_t kVethGroup = 0x666e;
 
 Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath);

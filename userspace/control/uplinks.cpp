@@ -28,7 +28,8 @@ Result<UplinkChoice> choose_uplinks(const std::vector<UplinkCandidate>& asked, b
         const std::string what = "uplink '" + candidate.name + "'";
         if (!candidate.exists) return not_found(what + ": there is no such interface", "`ip link` lists the interfaces of this namespace");
         if (candidate.loopback) return failed(what + ": it is the loopback interface", "name the interface that leads outside");
-        if (network_id_of_bridge_ifname(candidate.name) != 0 || endpoint_id_of_host_ifname(candidate.name) != 0)
+        if (network_id_of_bridge_ifname(candidate.name) != 0 || network_id_of_vxlan_ifname(candidate.name) != 0 ||
+            endpoint_id_of_host_ifname(candidate.name) != 0)
             return failed(what + ": it is fastnet's own", "name the interface that leads outside");
         if (!candidate.ethernet) return failed(what + ": " + kL3Reason, "use an Ethernet, VLAN, bond or bridge interface");
         if (!contains(choice.uplinks, candidate.name)) choice.uplinks.push_back({candidate.name, true});

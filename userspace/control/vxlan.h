@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -26,8 +27,13 @@ struct VxlanState {
     friend bool operator==(const VxlanState&, const VxlanState&) = default;
 };
 
-/// Makes the device, or corrects what differs. What cannot be changed of a living one makes it anew.
-Status make_vxlan(Netlink& netlink, const VxlanState& wanted);
+/// A vxlan device has one socket, so peers of one family: a usage error that names one of each otherwise.
+Status check_peer_families(const std::set<IpAddress>& peers);
+
+/// Makes the device, or corrects what differs. What cannot be changed of a living one makes it anew. @p before_up gets the
+/// index of a device that is about to come up: from that moment on it takes what anybody sends it, unless a program does not.
+/// kConflict: a device of another kind has the name, somebody else's has the VNI, or the UDP port is taken.
+Status make_vxlan(Netlink& netlink, const VxlanState& wanted, const std::function<Status(IfIndex)>& before_up = {});
 /// Those of overlay networks among @p links, which are all of the namespace, by name.
 Result<std::map<std::string, VxlanState>> read_vxlans(Netlink& netlink, const std::vector<LinkInfo>& links);
 
