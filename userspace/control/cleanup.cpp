@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 
 #include "loader/datapath.h"
+#include "userspace/control/container_routes.h"
 #include "userspace/control/host_settings.h"
 #include "userspace/control/kernel.h"
 #include "userspace/host/mounts.h"
+#include "userspace/host/netns.h"
 #include "userspace/model/names.h"
 #include "userspace/store/crash_point.h"
 
@@ -25,6 +28,7 @@ public:
         look();
         if (store_) note(store_->set_setting(setting::kDirty, "1"));
         remove_ports();
+        if (store_) forget_container_rules();
         restore_host();
         remove_links(bridges_);
         removed(bridges_.size(), "network");
@@ -89,6 +93,21 @@ private:
 
     void remove_links(const std::vector<LinkInfo>& links) {
         for (const LinkInfo& link : links) note(unless_missing(netlink_.delete_link(link.index)));
+    }
+
+    /// Of containers on several networks; what else was set inside went with their interfaces.
+    void forget_container_rules() {
+        std::map<std::uint64_t, std::vector<Endpoint>> by_cookie;
+        if (auto endpoints = store_->endpoints(); endpoints)
+            for (Endpoint& endpoint : *endpoints)
+                if (!endpoint.host_ifname.empty()) by_cookie[endpoint.netns_cookie].push_back(std::move(endpoint));
+        for (const auto& [cookie, endpoints] : by_cookie) {
+            if (endpoints.size() < 2) continue;
+            const auto netns = Netns::open(endpoints.front().netns);
+            if (!netns || netns->cookie().value_or(0) != cookie) continue;
+            auto inside = Netlink::open(*netns);
+            note(inside ? forget_rules(*inside, endpoints) : Status{inside.error()});
+        }
     }
 
     void restore_host() {

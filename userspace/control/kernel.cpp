@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "userspace/control/container_routes.h"
 #include "userspace/control/host_settings.h"
 #include "userspace/host/sysctl.h"
 #include "userspace/model/names.h"
@@ -12,8 +13,6 @@
 
 namespace fastnet {
 namespace {
-
-constexpr std::uint32_t kSecondDefaultRouteMetric = 2000;  // behind the first one, whose metric is 0, or 1024 for IPv6
 
 /// Locally administered, unique per node, never handed to a container.
 MacAddress host_mac_for(std::uint32_t endpoint_id) {
@@ -235,17 +234,6 @@ std::vector<std::uint32_t> ifindexes_of(Node& node, const Endpoint& endpoint) {
     return found;
 }
 
-Status add_default_route(Netlink& inside, const IpAddress& gateway, IfIndex device, std::uint32_t endpoint_id) {
-    Route route;
-    route.destination = IpPrefix{IpAddress::any(gateway.family()), 0};
-    route.gateway = gateway;
-    route.device = device;
-    Status added = inside.add_route(route);
-    if (added || added.error().kind != ErrorKind::kConflict) return added;
-    route.metric = kSecondDefaultRouteMetric + endpoint_id;
-    return unless_exists(inside.add_route(route));
-}
-
 /// The kernel takes an IPv6 address into its routes when the link's state has settled, in a work item a moment after the link
 /// came up: a packet that arrives earlier is lost. Bounded, since the address becomes usable without us too.
 void wait_until_local(Netlink& inside, const IpAddress& own) {
@@ -258,8 +246,26 @@ void wait_until_local(Netlink& inside, const IpAddress& own) {
     }
 }
 
-/// Runs inside the container's namespace.
-Status configure_container(const Endpoint& endpoint, IfIndex device) {
+/// All endpoints that are in the namespace of @p endpoint, it among them, as far as they have an interface there.
+Result<std::vector<Endpoint>> endpoints_beside(Store& store, const Endpoint& endpoint) {
+    std::vector<Endpoint> found = TRY(store.endpoints_with_cookie(endpoint.netns_cookie));
+    std::erase_if(found, [](const Endpoint& other) { return other.host_ifname.empty(); });
+    return found;
+}
+
+/// The other networks of the namespace take over what @p gone was for.
+Status leave_namespace(Node& node, const Endpoint& gone) {
+    std::vector<Endpoint> others = TRY(endpoints_beside(node.store(), gone));
+    std::erase_if(others, [&](const Endpoint& other) { return other.id == gone.id; });
+    if (others.empty()) return ok();
+    const auto netns = Netns::open(gone.netns);
+    if (!netns || netns->cookie().value_or(0) != gone.netns_cookie) return ok();  // gone too, or out of reach
+    Netlink inside = TRY(Netlink::open(*netns));
+    return arrange_routes(inside, others, gone);
+}
+
+/// Runs inside the container's namespace, whose endpoints are @p all.
+Status configure_container(const Endpoint& endpoint, IfIndex device, const std::vector<Endpoint>& all) {
     Netlink inside = TRY(Netlink::open());
     CHECK_OK(inside.set_up(TRY(inside.link("lo")).index));
     const std::string ipv6 = "ipv6/conf/" + endpoint.ifname + "/";
@@ -276,8 +282,7 @@ Status configure_container(const Endpoint& endpoint, IfIndex device) {
         if (address) CHECK_OK(inside.add_address(device, *address));
     crash_point();
     CHECK_OK(inside.set_up(device));
-    for (const auto& gateway : {endpoint.gateway4, endpoint.gateway6})
-        if (gateway) CHECK_OK(add_default_route(inside, *gateway, device, endpoint.id));
+    CHECK_OK(arrange_routes(inside, all));
     crash_point();
     if (endpoint.ipv6) wait_until_local(inside, endpoint.ipv6->address());
     return ok();
@@ -386,7 +391,8 @@ Status build_endpoint(Node& node, Endpoint& endpoint, const Network& network, co
     CHECK_OK(put_endpoint(node, endpoint, network, bridge.index));
     CHECK_OK(node.netlink().set_up(pair.host));
     crash_point();
-    if (Status inside = run_in(netns, [&] { return configure_container(endpoint, pair.peer); }); !inside)
+    const std::vector<Endpoint> all = TRY(endpoints_beside(node.store(), endpoint));
+    if (Status inside = run_in(netns, [&] { return configure_container(endpoint, pair.peer, all); }); !inside)
         return std::move(inside).error().in("configure netns '" + netns.display_name() + "'");
     return install_ports(node, endpoint, ports);
 }
@@ -418,6 +424,7 @@ Status tear_down_endpoint(Node& node, const Endpoint& endpoint, const std::vecto
     if (!endpoint.host_ifname.empty())
         if (const auto link = node.netlink().link(endpoint.host_ifname); link)
             note(unless_missing(node.netlink().delete_link(link->index)));
+    if (!endpoint.host_ifname.empty()) note(leave_namespace(node, endpoint));
     // After the device: taking programs off a living one costs a grace period each.
     if (in_datapath)
         for (const std::uint32_t ifindex : ifindexes) note(node.datapath().detach_device(static_cast<int>(ifindex)));
