@@ -16,6 +16,8 @@ FNET_INLINE int bind_allowed(struct bpf_sock_addr *ctx, const struct fnet_addr *
 
     if (bpf_get_netns_cookie(ctx) != cfg.netns_cookie || port == 0)
         return 1;
+    if (is_overlay_port(protocol, port)) /* the kernel's vxlan device comes here too, and holds it by itself */
+        return 1;
     if (!((families & BIND_IPV4) && port_is_published(0, protocol, port)) &&
         !((families & BIND_IPV6) && port_is_published(1, protocol, port)))
         return 1;

@@ -273,10 +273,6 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
                                               : exit_lookup(skb, endpoint->bridge_ifindex, routed ? &key->src : NULL,
                                                             &key->dst, packet->is_ipv6, key->protocol, route);
 
-    /* As the node's own it would be a tunnel's, to every node that knows this one. */
-    if (key->protocol == IPPROTO_UDP && key->dst_port == bpf_htons(FNET_VXLAN_PORT) && !routed &&
-        vxlan_is_reserved(packet->is_ipv6))
-        return drop(skb, TUNNEL_FROM_CONTAINER);
     if (where == EXIT_LOCAL) {
         if (packet->kind != PACKET_TUPLE || !port_is_published(packet->is_ipv6, key->protocol, key->dst_port))
             return container_to_kernel(skb, endpoint, FNET_TO_HOST);
@@ -430,6 +426,10 @@ int tc_container(struct __sk_buff *skb)
         if (action != ICMP_ERROR_NOT_OURS)
             return action;
     }
+    /* As the node's own it would be a tunnel's, to every node that knows this one. */
+    if (is_overlay_port(packet.key.protocol, packet.key.dst_port) &&
+        !(endpoint->flags & (packet.is_ipv6 ? FNET_ENDPOINT_ROUTED6 : FNET_ENDPOINT_ROUTED4)))
+        return drop(skb, TUNNEL_FROM_CONTAINER);
     action = container_open(skb, &packet);
     return action == FLOW_CREATED ? flow_follow(skb, &packet) : action;
 }

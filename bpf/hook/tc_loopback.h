@@ -54,7 +54,7 @@ int tc_loopback(struct __sk_buff *skb)
     struct fnet_flow *flow;
     int action;
 
-    if (is_plain_host_traffic(skb, HOST_TRAFFIC_LOOPBACK))
+    if (host_traffic(skb, HOST_TRAFFIC_LOOPBACK) == HOST_TRAFFIC_PLAIN)
         return to_kernel(skb, HOST_TRAFFIC);
     packet_parse(skb, &packet);
     packet.key.ifindex = FNET_LOOPBACK_IFINDEX;

@@ -109,6 +109,7 @@ int tc_uplink(struct __sk_buff *skb)
     struct packet packet;
     struct fnet_flow_key *key = &packet.key;
     struct fnet_flow *flow;
+    enum host_traffic what;
     __u32 *network;
     int action;
 
@@ -116,12 +117,14 @@ int tc_uplink(struct __sk_buff *skb)
         return to_kernel(skb, NOT_FOR_HOST);
     if (skb->vlan_present) /* for a VLAN device on top, which may be an uplink of its own */
         return to_kernel(skb, HOST_TRAFFIC);
-    if (is_plain_host_traffic(skb, HOST_TRAFFIC_UPLINK))
+    what = host_traffic(skb, HOST_TRAFFIC_UPLINK);
+    if (what == HOST_TRAFFIC_PLAIN)
         return to_kernel(skb, HOST_TRAFFIC);
-    if (is_vxlan_ipv4(skb))
-        return tunnel_receive_ipv4(skb);
-    if (unlikely(is_vxlan_ipv6(skb)))
-        return tunnel_receive_ipv6(skb);
+    if (what != HOST_TRAFFIC_NOT_PLAIN) {
+        action = what == HOST_TRAFFIC_VXLAN_IPV4 ? tunnel_receive_ipv4(skb) : tunnel_receive_ipv6(skb);
+        if (likely(action != TUNNEL_OF_OTHERS))
+            return action;
+    }
     packet_parse(skb, &packet);
     if (packet.kind == PACKET_MALFORMED || packet.martian)
         return drop(skb, MALFORMED);
@@ -142,11 +145,13 @@ int tc_uplink(struct __sk_buff *skb)
         if (packet.kind <= PACKET_PORTLESS && bpf_map_lookup_elem(&flows, key))
             return flow_follow(skb, &packet);
     }
-    /* Its headers were not in one piece before. */
-    if (unlikely(packet.kind == PACKET_TUPLE && is_vxlan_ipv4(skb)))
-        return tunnel_receive_ipv4(skb);
-    if (unlikely(packet.kind == PACKET_TUPLE && is_vxlan_ipv6(skb)))
-        return tunnel_receive_ipv6(skb);
+    /* Its headers were not in one piece before, or it is in transit. */
+    what = packet.kind == PACKET_TUPLE ? host_traffic(skb, HOST_TRAFFIC_UPLINK) : HOST_TRAFFIC_NOT_PLAIN;
+    if (unlikely(what == HOST_TRAFFIC_VXLAN_IPV4 || what == HOST_TRAFFIC_VXLAN_IPV6)) {
+        action = what == HOST_TRAFFIC_VXLAN_IPV4 ? tunnel_receive_ipv4(skb) : tunnel_receive_ipv6(skb);
+        if (action != TUNNEL_OF_OTHERS)
+            return action;
+    }
     /* The array says perhaps, the trie knows. */
     if (unlikely(first_bits_are_ours(packet.is_ipv6 ? key->dst.words[0] : key->dst.words[3], packet.is_ipv6))) {
         network = container_subnet(&key->dst);

@@ -6,38 +6,14 @@
 #include "bpf/lib/transport.h"
 #include "bpf/lib/tunnel.h"
 
-/* Is it VXLAN, by a few bytes? Neither options nor fragments: a VTEP makes none (RFC 7348 4.3), and what the kernel
- * puts together of them ends at its vxlan device, which takes only what was judged here. */
-FNET_INLINE int is_vxlan_ipv4(struct __sk_buff *skb)
-{
-    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-    struct ethhdr *eth = data;
-    struct iphdr *ip = data + ETH_HLEN;
-    struct udphdr *udp = (void *)(ip + 1);
-
-    return (void *)(udp + 1) <= data_end && eth->h_proto == bpf_htons(ETH_P_IP) && ip->ihl == 5 &&
-           ip->protocol == IPPROTO_UDP && !(ip->frag_off & bpf_htons(0x3fff)) &&
-           udp->dest == bpf_htons(FNET_VXLAN_PORT);
-}
-
-FNET_INLINE int is_vxlan_ipv6(struct __sk_buff *skb)
-{
-    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-    struct ethhdr *eth = data;
-    struct ipv6hdr *ip = data + ETH_HLEN;
-    struct udphdr *udp = (void *)(ip + 1);
-
-    return (void *)(udp + 1) <= data_end && eth->h_proto == bpf_htons(ETH_P_IPV6) && ip->nexthdr == IPPROTO_UDP &&
-           udp->dest == bpf_htons(FNET_VXLAN_PORT);
-}
+#define TUNNEL_OF_OTHERS (-9) /* no tc action: in transit, or this node has no overlay network */
 
 /* Is the outer destination this host's? Else it is in transit. Any bridge of ours may ask the routes: the row of no
  * peer and no network names one. */
 FNET_INLINE int tunnel_is_ours(struct __sk_buff *skb, struct fnet_scratch *work, const struct fnet_addr *dst,
                                int is_ipv6)
 {
-    struct fnet_vtep_key none = {};
-    struct fnet_vtep *anyone = bpf_map_lookup_elem(&vteps, &none);
+    struct fnet_vtep *anyone = overlay_row();
 
     return anyone &&
            exit_lookup(skb, anyone->bridge_ifindex, NULL, dst, is_ipv6, IPPROTO_UDP, &work->route) == EXIT_LOCAL;
@@ -52,7 +28,7 @@ __noinline int tunnel_is_for_us(struct __sk_buff *skb)
     return work && tunnel_is_ours(skb, work, &work->remote_key.addr, !address_is_v4(&work->remote_key.addr));
 }
 
-/* work->vtep_key is no peer of that network; work->remote_key has the outer destination. */
+/* work->vtep_key is no peer of that network; work->remote_key has the outer destination. As tunnel_take(). */
 __noinline int tunnel_refuse(struct __sk_buff *skb)
 {
     struct fnet_scratch *work = map_single(scratch);
@@ -63,7 +39,7 @@ __noinline int tunnel_refuse(struct __sk_buff *skb)
     if (!work)
         return drop(skb, INTERNAL_ERROR);
     if (!tunnel_is_for_us(skb))
-        return to_kernel(skb, HOST_TRAFFIC);
+        return TUNNEL_OF_OTHERS;
     work->vtep_key.vni = 0;
     peer = address_none(&work->vtep_key.peer) ? NULL : bpf_map_lookup_elem(&vteps, &work->vtep_key);
     if (!peer)
@@ -289,7 +265,7 @@ FNET_INLINE int tunnel_take(struct __sk_buff *skb, const int is_ipv6)
     }
     if (unlikely(!ours)) {
         if (!tunnel_is_for_us(skb))
-            return to_kernel(skb, HOST_TRAFFIC);
+            return TUNNEL_OF_OTHERS;
         data = (void *)(long)skb->data; /* the verifier takes every call for one that moves the packet */
         data_end = (void *)(long)skb->data_end;
         eth = data + header;

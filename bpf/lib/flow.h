@@ -156,8 +156,7 @@ FNET_INLINE __u64 flow_idle(const struct fnet_flow_key *key, __u64 now)
 /* A container's to the port of VXLAN, opened before this node had an overlay network (see container_open()). */
 FNET_INLINE int flow_is_forbidden(const struct fnet_flow_key *key)
 {
-    return key->ifindex && key->protocol == IPPROTO_UDP && key->dst_port == bpf_htons(FNET_VXLAN_PORT) &&
-           vxlan_is_reserved(key->dst.quads[0] != 0 || key->dst.words[2] != bpf_htonl(0xffff));
+    return key->ifindex && is_overlay_port(key->protocol, key->dst_port);
 }
 
 struct reclaim_walk {

@@ -24,9 +24,25 @@ FNET_INLINE int port_is_hosts(int is_ipv6, __u8 protocol, __be16 port, enum host
     return !port_is_published(is_ipv6, protocol, port);
 }
 
+enum host_traffic {
+    HOST_TRAFFIC_NOT_PLAIN, /* to be looked at closer */
+    HOST_TRAFFIC_PLAIN,
+    HOST_TRAFFIC_VXLAN_IPV4,
+    HOST_TRAFFIC_VXLAN_IPV6,
+};
+
+/* A bit in the filter, too: a node without overlay networks leaves VXLAN to whoever uses it. Neither options nor
+ * fragments: a VTEP makes none (RFC 7348 4.3), and what the kernel puts together of them ends at its vxlan device,
+ * which takes only what was judged here. */
+FNET_INLINE int port_is_vxlan(int is_ipv6, __u8 protocol, __be16 port, enum host_traffic_at at)
+{
+    return at == HOST_TRAFFIC_UPLINK && protocol == IPPROTO_UDP && port == bpf_htons(FNET_VXLAN_PORT) &&
+           port_is_published(is_ipv6, protocol, port);
+}
+
 /* Nearly all of the host's own traffic is told apart here, by a few bytes and two array accesses: it pays for every
  * instruction. Not parsed further and not judged, the kernel does that. */
-FNET_INLINE int is_plain_host_traffic(struct __sk_buff *skb, enum host_traffic_at at)
+FNET_INLINE enum host_traffic host_traffic(struct __sk_buff *skb, enum host_traffic_at at)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     struct ethhdr *eth = data;
@@ -39,6 +55,8 @@ FNET_INLINE int is_plain_host_traffic(struct __sk_buff *skb, enum host_traffic_a
         protocol = ip->nexthdr;
         dst = ip->daddr.s6_addr32[0];
         ports = (void *)(ip + 1);
+        if (port_is_vxlan(1, protocol, ports[1], at))
+            return HOST_TRAFFIC_VXLAN_IPV6;
         return (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) &&
                (at == HOST_TRAFFIC_LOOPBACK || !first_bits_are_ours(dst, 1)) &&
                port_is_hosts(1, protocol, ports[1], at);
@@ -48,10 +66,13 @@ FNET_INLINE int is_plain_host_traffic(struct __sk_buff *skb, enum host_traffic_a
         protocol = ip->protocol;
         dst = ip->daddr;
         ports = (void *)(ip + 1);
-        return ip->ihl == 5 && !(ip->frag_off & bpf_htons(0x3fff)) &&
-               (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) &&
+        if (ip->ihl != 5 || (ip->frag_off & bpf_htons(0x3fff)))
+            return HOST_TRAFFIC_NOT_PLAIN;
+        if (port_is_vxlan(0, protocol, ports[1], at))
+            return HOST_TRAFFIC_VXLAN_IPV4;
+        return (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) &&
                (at == HOST_TRAFFIC_LOOPBACK || !first_bits_are_ours(dst, 0)) &&
                port_is_hosts(0, protocol, ports[1], at);
     }
-    return 0;
+    return HOST_TRAFFIC_NOT_PLAIN;
 }

@@ -287,9 +287,22 @@ FNET_INLINE int filter_has(__u32 region, __u16 bit)
     return word && (*word >> (bit % 64)) & 1;
 }
 
-/* VXLAN has its port on this node: user space sets its bit among the published ones while there is an overlay network.
- */
-FNET_INLINE int vxlan_is_reserved(int is_ipv6)
+/* This node has an overlay network, and so UDP port 4789 is VXLAN's. That row of `vteps` is no peer's: it names a
+ * bridge of ours. */
+FNET_INLINE struct fnet_vtep *overlay_row(void)
 {
-    return filter_has(is_ipv6 ? FNET_FILTER_UDP6 : FNET_FILTER_UDP4, FNET_VXLAN_PORT);
+    struct fnet_vtep_key none = {};
+
+    return bpf_map_lookup_elem(&vteps, &none);
+}
+
+/* Out of line: its key is not in the frame of who asks. */
+__noinline int overlay_exists(void)
+{
+    return overlay_row() != NULL;
+}
+
+FNET_INLINE int is_overlay_port(__u8 protocol, __be16 port)
+{
+    return protocol == IPPROTO_UDP && port == bpf_htons(FNET_VXLAN_PORT) && overlay_exists();
 }
