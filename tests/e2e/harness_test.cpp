@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "tests/harness/lab.h"
+#include "tests/harness/overlay_lab.h"
 #include "tests/harness/privileges.h"
 
 namespace fastnet::test {
@@ -72,6 +73,25 @@ TEST_F(Harness, ClientAndNodeReachEachOtherOnTheStandardTopology) {
     EXPECT_EQ(answered.peer(), (SocketAddress{kClientIp, 6000}));
     EXPECT_TRUE(ping_pong(caller, answered));
     EXPECT_EQ(Socket::connected(lab.client(), Transport::kTcp, {kNodeIp, 5001}).error(), ECONNREFUSED);
+}
+
+TEST_F(Harness, NodesOfTheOverlayTopologyReachEachOtherThroughTheRouter) {
+    OverlayLab lab;
+    for (std::size_t from = 1; from <= kOverlayNodes; ++from)
+        for (std::size_t to = 1; to <= kOverlayNodes; ++to)
+            for (const std::string& address : {OverlayLab::ip(to), OverlayLab::ip6(to), kInternetIp, kInternetIp6})
+                EXPECT_TRUE(lab.node(from).node().run({"ping", "-c1", "-W2", address}).ok()) << from << " to " << address;
+    const Argv too_big{"ping", "-c1", "-W1", "-Mdo", "-s1400", OverlayLab::ip(2)};
+    EXPECT_TRUE(lab.node(1).node().run(too_big).ok());
+    lab.set_mtu(2, 1400);
+    EXPECT_FALSE(lab.node(1).node().run(too_big).ok());
+    EXPECT_TRUE(lab.node(3).node().run({"ping", "-c1", "-W2", "-Mdo", "-s1372", OverlayLab::ip(2)}).ok());
+    lab.set_link(2, false);
+    EXPECT_FALSE(lab.node(1).node().run({"ping", "-c1", "-W1", OverlayLab::ip(2)}).ok());
+    lab.set_link(2, true);
+    for (const std::string& address : {OverlayLab::ip(2), OverlayLab::ip6(2)})
+        EXPECT_TRUE(wait_until([&] { return lab.node(1).node().run({"ping", "-c1", "-W1", address}).ok(); })) << address;
+    lab.cleanup_and_verify();
 }
 
 TEST_F(Harness, UdpEchoAnswersEachSender) {

@@ -1,270 +1,52 @@
 #include "tests/harness/lab.h"
 
-#include <dirent.h>
-
-#include <algorithm>
-#include <cstdlib>
-#include <fstream>
-#include <regex>
-#include <sstream>
+#include <filesystem>
 
 #include "tests/harness/privileges.h"
-
-#ifndef FASTNET_DEFAULT_BIN
-#define FASTNET_DEFAULT_BIN "fastnet"
-#endif
+#include "tests/harness/wait.h"
 
 namespace fastnet::test {
 namespace fs = std::filesystem;
-using nlohmann::json;
-namespace {
 
-/// Processes whose command line names @p root: nothing may stay behind to keep the datapath alive.
-std::vector<std::string> processes_naming(const std::string& root) {
-    std::vector<std::string> found;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator{"/proc", error}) {
-        const std::string name = entry.path().filename();
-        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-        std::ifstream file{entry.path() / "cmdline"};
-        std::string line{std::istreambuf_iterator<char>{file}, {}};
-        std::replace(line.begin(), line.end(), '\0', ' ');
-        if (line.find(root) != std::string::npos) found.push_back(name + ": " + line);
-    }
-    return found;
-}
-
-std::string without_lines(const std::string& text, const std::optional<std::string>& exception) {
-    if (!exception) return text;
-    std::string kept;
-    std::istringstream lines{text};
-    for (std::string line; std::getline(lines, line);) {
-        if (line.find(*exception) == std::string::npos) kept += line + "\n";
-    }
-    return kept;
-}
-
-std::string list(const std::set<std::uint32_t>& ids) {
-    std::ostringstream text;
-    for (const std::uint32_t id : ids) text << id << ' ';
-    return text.str();
-}
-
-}  // namespace
-
-std::string fastnet_binary() {
-    const char* const given = std::getenv("FASTNET_BIN");
-    return given != nullptr ? given : FASTNET_DEFAULT_BIN;
-}
-
-Lab::Lab() : prefix_{unique_prefix()} {
-    client_ = std::make_unique<Netns>(prefix_ + "-client");
-    node_ = std::make_unique<Netns>(prefix_ + "-node");
-    root_ = std::make_unique<RootDir>(prefix_ + "-root");
+Lab::Lab() : LabNode{unique_prefix()} {
+    client_ = std::make_unique<Netns>(prefix() + "-client");
     client_->ip({"addr add " + kInternetIp + "/32 dev lo"});
     build_node();
 }
 
+Lab::~Lab() = default;
+
 void Lab::build_node() {
     client_->ip(
-        {"link add eth0 type veth peer name eth0 netns " + node_->name(), "addr add " + kClientIp + "/24 dev eth0", "link set eth0 up"});
-    node_->ip({"addr add " + kNodeIp + "/24 dev eth0", "addr add " + kNodeIp2 + "/24 dev eth0", "link set eth0 up",
+        {"link add eth0 type veth peer name eth0 netns " + node().name(), "addr add " + kClientIp + "/24 dev eth0", "link set eth0 up"});
+    node().ip({"addr add " + kNodeIp + "/24 dev eth0", "addr add " + kNodeIp2 + "/24 dev eth0", "link set eth0 up",
                "route add default via " + kClientIp});
     rebaseline();
 }
 
 void Lab::reboot() {
-    static int boots = 0;
-    const std::string name = node_->name();
-    containers_.clear();
-    addresses_.clear();
-    root_->unmount();
-    node_.reset();
-    // The namespace goes in the background, its end of the veth pair with it.
-    EXPECT_TRUE(wait_until([&] { return !client_->has_link("eth0"); }));
-    node_ = std::make_unique<Netns>(name);
+    // Its end of the veth pair goes with the namespace.
+    lose_power([&] { return !client_->has_link("eth0"); });
     build_node();
-    env_ = {{"FASTNET_BOOT_ID", "00000000-0000-4000-8000-" + std::to_string(100000000000 + ++boots)}};
-}
-
-Lab::~Lab() {
-    // The namespaces go first: with them go the links that programs are attached to.
-    containers_.clear();
-    other_.reset();
-    client_.reset();
-    node_.reset();
-}
-
-Argv Lab::fastnet_argv(const Argv& args) const {
-    Argv argv = wrapper_;
-    argv.insert(argv.end(), {fastnet_binary(), "--root", root_->string()});
-    argv.insert(argv.end(), args.begin(), args.end());
-    return argv;
-}
-
-CommandResult Lab::fastnet(const Argv& args, RunOptions options) const {
-    options.env.insert(options.env.end(), env_.begin(), env_.end());
-    return node_->run(fastnet_argv(args), std::move(options));
-}
-
-Background Lab::fastnet_background(const Argv& args, RunOptions options) const {
-    options.env.insert(options.env.end(), env_.begin(), env_.end());
-    return node_->background(fastnet_argv(args), std::move(options));
-}
-
-json Lab::json(Argv args) const {
-    // Before a `--` of run: the flag is fastnet's.
-    args.insert(std::find(args.begin(), args.end(), "--"), "--json");
-    const CommandResult result = fastnet(args);
-    std::ostringstream command;
-    for (const std::string& word : args) command << word << ' ';
-    EXPECT_TRUE(result.ok()) << "fastnet " << command.str() << "\n" << result;
-    nlohmann::json value = nlohmann::json::parse(result.out, nullptr, false);
-    EXPECT_FALSE(value.is_discarded()) << "fastnet " << command.str() << "printed no JSON:\n" << result;
-    return value.is_discarded() ? nlohmann::json{} : value;
-}
-
-const Netns& Lab::container(const std::string& label) {
-    auto& slot = containers_[label];
-    if (!slot) slot = std::make_unique<Netns>(prefix_ + "-" + label);
-    return *slot;
-}
-
-void Lab::lose_container(const std::string& label) {
-    containers_.erase(label);
-}
-
-Argv Lab::attach_args(const std::string& label, const Argv& extra) const {
-    Argv args{"attach", "--mode", "bridge", "--netns", netns_argument(label), "--name", label};
-    args.insert(args.end(), extra.begin(), extra.end());
-    return args;
-}
-
-json Lab::attach(const std::string& label, const Argv& extra) {
-    container(label);
-    nlohmann::json row = json(attach_args(label, extra));
-    addresses_[label] = "0.0.0.0";
-    for (const char* const family : {"ipv6", "ipv4"})
-        if (row.is_object() && row.contains(family) && row[family].is_string())
-            addresses_[label] = without_prefix_length(row[family].get<std::string>());
-    if (addresses_[label] == "0.0.0.0") ADD_FAILURE() << "attach of " << label << " printed no address: " << row.dump();
-    return row;
-}
-
-std::uint64_t Lab::verdict(const std::string& name) const {
-    const nlohmann::json stats = json({"stats"});
-    const auto pointer = nlohmann::json::json_pointer{"/verdicts/" + name + "/packets"};
-    return stats.contains(pointer) ? stats.at(pointer).get<std::uint64_t>() : 0;
-}
-
-json Lab::endpoint(const std::string& label) const {
-    const nlohmann::json rows = json({"endpoints"});
-    for (const auto& row : rows) {
-        if (row.is_object() && row.value("name", "") == label) return row;
-    }
-    return nullptr;
-}
-
-std::size_t Lab::count(const std::string& what) const {
-    return json({what}).size();
 }
 
 const Netns& Lab::add_other_host(const std::string& ifname) {
-    other_ = std::make_unique<Netns>(prefix_ + "-other");
-    other_->ip({"link add eth0 type veth peer name " + ifname + " netns " + node_->name(), "addr add " + kOtherHostIp + "/24 dev eth0",
+    other_ = std::make_unique<Netns>(prefix() + "-other");
+    other_->ip({"link add eth0 type veth peer name " + ifname + " netns " + node().name(), "addr add " + kOtherHostIp + "/24 dev eth0",
                 "link set eth0 up", "route add default via " + kNodeOtherIp});
-    node_->ip({"addr add " + kNodeOtherIp + "/24 dev " + ifname, "link set " + ifname + " up"});
+    node().ip({"addr add " + kNodeOtherIp + "/24 dev " + ifname, "link set " + ifname + " up"});
     return *other_;
-}
-
-std::vector<std::string> Lab::processes() const {
-    return processes_naming(root_->string());
 }
 
 void Lab::add_ipv6() {
     client_->ip({"addr add " + kClientIp6 + "/64 dev eth0 nodad", "addr add " + kInternetIp6 + "/128 dev lo nodad"});
-    node_->ip({"addr add " + kNodeIp6 + "/64 dev eth0 nodad", "route add ::/0 via " + kClientIp6});
+    node().ip({"addr add " + kNodeIp6 + "/64 dev eth0 nodad", "route add ::/0 via " + kClientIp6});
     // The kernel adds the local routes of an address a moment later.
     EXPECT_TRUE(wait_until([&] {
-        const std::string routes = node_->run({"ip", "-6", "route", "show", "table", "local"}).out;
+        const std::string routes = node().run({"ip", "-6", "route", "show", "table", "local"}).out;
         return routes.find("local " + kNodeIp6) != std::string::npos && routes.find("local fe80") != std::string::npos;
     }));
     rebaseline();
-}
-
-void Lab::rebaseline() {
-    baseline_ = NodeState::read(*node_);
-}
-
-void Lab::expect_nothing_left(const PinnedObjects& before, const std::optional<std::string>& exception) {
-    std::string difference;
-    const bool same = wait_until([&] {
-        difference = without_lines(baseline_.difference(NodeState::read(*node_)), exception);
-        return difference.empty();
-    });
-    EXPECT_TRUE(same) << "cleanup left in the node's namespace:\n" << difference;
-    EXPECT_TRUE(root_->pin_files().empty()) << "pins are left, the first is " << root_->pin_files().front();
-    EXPECT_TRUE(root_->mounts().empty()) << "a mount is left: " << root_->mounts().front();
-    const auto files = root_->files();
-    EXPECT_TRUE(files.empty()) << "a file is left: " << files.front();
-    PinnedObjects alive;
-    const bool gone = wait_until(
-        [&] {
-            alive = still_alive(before);
-            return alive.empty();
-        },
-        Millis{10'000});
-    EXPECT_TRUE(gone) << "kernel objects are left; links: " << list(alive.links) << " programs: " << list(alive.programs)
-                      << " maps: " << list(alive.maps);
-    for (const auto& [label, netns] : containers_) {
-        if (!fs::exists(netns->path())) continue;
-        EXPECT_EQ(netns->links(), std::vector<std::string>{"lo"}) << "an interface is left in container " << label;
-    }
-    const auto left = processes();
-    EXPECT_TRUE(left.empty()) << "a process is left: " << left.front();
-}
-
-void Lab::cleanup_and_verify() {
-    clean(std::nullopt);
-}
-
-void Lab::cleanup_and_verify_except(const std::string& exception) {
-    clean(exception);
-}
-
-void Lab::clean(const std::optional<std::string>& exception) {
-    cleaned_ = true;
-    const PinnedObjects before = root_->pinned();
-    RunOptions options;
-    options.timeout = Millis{30'000};
-    const CommandResult result = fastnet({"cleanup"}, options);
-    EXPECT_TRUE(result.ok()) << "fastnet cleanup\n" << result;
-    expect_nothing_left(before, exception);
-}
-
-void expect_error(const CommandResult& result, int status, const std::vector<std::string>& mentions) {
-    expect_error_in(result, {status}, mentions);
-}
-
-void expect_error_in(const CommandResult& result, const std::vector<int>& statuses, const std::vector<std::string>& mentions) {
-    EXPECT_TRUE(std::find(statuses.begin(), statuses.end(), result.status) != statuses.end())
-        << "expected status " << ::testing::PrintToString(statuses) << "\n"
-        << result;
-    std::istringstream lines{result.err};
-    std::string first;
-    std::string hint;
-    std::getline(lines, first);
-    std::getline(lines, hint);
-    EXPECT_TRUE(std::regex_match(first, std::regex{"fastnet: .+: .+"})) << "the first line of stderr is not `fastnet: <what>: <why>`\n"
-                                                                        << result;
-    EXPECT_FALSE(hint.empty()) << "no second line that says what to do\n" << result;
-    for (const std::string& mention : mentions) {
-        EXPECT_NE(result.err.find(mention), std::string::npos) << "the error does not mention '" << mention << "'\n" << result;
-    }
-}
-
-std::string without_prefix_length(const std::string& address) {
-    return address.substr(0, address.find('/'));
 }
 
 std::string url(const std::string& ip, std::uint16_t port, const std::string& path) {
