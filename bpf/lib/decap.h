@@ -7,6 +7,11 @@
 #include "bpf/lib/tunnel.h"
 
 #define TUNNEL_OF_OTHERS (-9) /* no tc action: in transit, or this node has no overlay network */
+#define TUNNEL_JUDGED (-10)   /* no tc action: the pair is filled in */
+
+/* For so long a judgement holds if user space changes nothing: the peer's addresses are seen to be in use at least once
+ * in it. */
+#define PAIR_LIFETIME_NS (1000ULL * 1000 * 1000)
 
 /* Is the outer destination this host's? Else it is in transit. Any bridge of ours may ask the routes: the row of no
  * peer and no network names one. */
@@ -188,32 +193,196 @@ __noinline int tunnel_congestion(struct __sk_buff *skb, __u32 offset)
     return 0;
 }
 
-#define TUNNEL_SHRINK (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET)
-
-/* One VXLAN packet; @is_ipv6 is the outer family, a constant. Returns a tc action. */
-FNET_INLINE int tunnel_take(struct __sk_buff *skb, const int is_ipv6)
+/* Bytes before the inner Ethernet header. */
+FNET_INLINE __u32 tunnel_header_length(int is_ipv6)
 {
-    const __u32 header = is_ipv6 ? TUNNEL_HEADER_IPV6 : TUNNEL_HEADER_IPV4;
-    const __u32 ip_length = is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+    return is_ipv6 ? TUNNEL_HEADER_IPV6 : TUNNEL_HEADER_IPV4;
+}
+
+/* The addresses of the IP header at @offset. 0, or -1: it is not that long. */
+FNET_INLINE int load_addresses(struct __sk_buff *skb, __u32 offset, int is_ipv6, struct fnet_addr *src,
+                               struct fnet_addr *dst)
+{
+    __be32 v4[2];
+
+    if (is_ipv6)
+        return bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr), src, sizeof(*src)) ||
+                       bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, daddr), dst, sizeof(*dst))
+                   ? -1
+                   : 0;
+    if (bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, saddr), v4, sizeof(v4)))
+        return -1;
+    address_from_v4(src, v4[0]);
+    address_from_v4(dst, v4[1]);
+    return 0;
+}
+
+/* Is the outer destination the address that we send to this peer from? */
+FNET_INLINE int tunnel_is_from(const struct fnet_tunnel *tunnel, const struct fnet_addr *dst, int is_ipv6)
+{
+    const void *ip = tunnel->header + ETH_HLEN;
+    const __u32 *own = ip + offsetof(struct ipv6hdr, saddr);
+
+    if (!is_ipv6)
+        return dst->words[3] == load32(ip + offsetof(struct iphdr, saddr));
+    return dst->words[0] == load32(own) && dst->words[1] == load32(own + 1) && dst->words[2] == load32(own + 2) &&
+           dst->words[3] == load32(own + 3);
+}
+
+/* Judges a packet whose lengths fit, by all three tables. Returns a tc action, TUNNEL_OF_OTHERS, or TUNNEL_JUDGED: the
+ * pair at
+ * @index says where it goes. Off the path of established traffic: helpers, not pointers. */
+__noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
+{
+    struct fnet_pair *pair = bpf_map_lookup_elem(&pairs, &index);
+    const struct fnet_overlay *valid = map_single(overlay);
     struct fnet_scratch *work = map_single(scratch);
-    struct fnet_address_key owner = {};
-    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-    struct vxlan_header *vxlan;
+    __u32 header = tunnel_header_length(is_ipv6), at, inner_ipv6;
     struct fnet_address *known;
     struct fnet_tunnel *tunnel;
     struct fnet_vtep *vtep;
+    struct ethhdr *eth;
+    __be32 vni;
+    int verdict;
+
+    if (!work || !pair || !valid)
+        return drop(skb, INTERNAL_ERROR);
+    eth = &work->inner;
+    pair->judged_ns = 0;
+    pair->generation = valid->generation; /* before the tables: a change from here on is seen */
+    if (load_addresses(skb, ETH_HLEN, (int)is_ipv6, &work->vtep_key.peer, &work->remote_key.addr) ||
+        bpf_skb_load_bytes(skb, header - sizeof(vni), &vni, sizeof(vni)) ||
+        bpf_skb_load_bytes(skb, header, eth, sizeof(*eth)))
+        return drop(skb, MALFORMED);
+    if (is_ipv6 && work->vtep_key.peer.quads[0] == 0) /* the key of an IPv4 peer, or of nobody */
+        return drop(skb, MALFORMED);
+    work->vtep_key.vni = pair->vni = bpf_ntohl(vni) >> 8;
+    work->vtep_key.reserved = 0;
+    vtep = bpf_map_lookup_elem(&vteps, &work->vtep_key);
+    if (!vtep || !work->vtep_key.vni)
+        return tunnel_refuse(skb);
+    at = vtep->tunnel;
+    tunnel = bpf_map_lookup_elem(&tunnels, &at);
+    if (!tunnel)
+        return drop(skb, INTERNAL_ERROR);
+    if (!tunnel_is_from(tunnel, &work->remote_key.addr, (int)is_ipv6) && !tunnel_is_for_us(skb))
+        return TUNNEL_OF_OTHERS;
+
+    __builtin_memcpy(work->remote.mac, eth->h_source, ETH_ALEN);
+    work->remote_key.network = work->local_key.network = vtep->network;
+    work->remote_key.reserved = work->local_key.reserved = 0;
+    inner_ipv6 = eth->h_proto == bpf_htons(ETH_P_IPV6);
+    if ((eth->h_dest[0] & 1) || (!inner_ipv6 && eth->h_proto != bpf_htons(ETH_P_IP)))
+        return tunnel_unusual(skb, header);
+    if (load_addresses(skb, header + ETH_HLEN, (int)inner_ipv6, &work->remote_key.addr, &work->local_key.addr))
+        return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+    if (inner_ipv6) {
+        /* Mapped and other addresses of that kind would be the keys of IPv4's, as in packet_parse_ipv6(). */
+        if (work->remote_key.addr.quads[0] == 0 || work->local_key.addr.quads[0] == 0)
+            return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+        if (address_link_local(&work->remote_key.addr) || address_link_local(&work->local_key.addr))
+            return tunnel_unusual(skb, header);
+    }
+    known = bpf_map_lookup_elem(&addresses, &work->remote_key);
+    if (!known || known->tunnel != at) {
+        verdict = remote_source(skb);
+        if (verdict)
+            return tunnel_drop(skb, tunnel, (__u32)verdict);
+    } else if (known->flags & FNET_ADDRESS_LEARNED) {
+        known->seen_ns = bpf_ktime_get_coarse_ns();
+        __builtin_memcpy(known->mac, eth->h_source, ETH_ALEN); /* a new container may have the address of an old one */
+    }
+    known = bpf_map_lookup_elem(&addresses, &work->local_key);
+    if (!known || !known->ifindex)
+        return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+    if (vtep->flags & FNET_VTEP_NO_ICC)
+        return drop(skb, NETWORK_ISOLATED);
+    if (inner_ipv6 != is_ipv6 && !cfg.decap_l3)
+        return tunnel_to_kernel(skb, tunnel);
+    pair->peer = work->vtep_key.peer;
+    pair->src = work->remote_key.addr;
+    pair->dst = work->local_key.addr;
+    pair->tunnel = at;
+    pair->ifindex = known->ifindex;
+    __builtin_memcpy(pair->src_mac, eth->h_source, ETH_ALEN);
+    __builtin_memcpy(pair->dst_mac, known->mac, ETH_ALEN);
+    pair->protocol = eth->h_proto;
+    pair->outer_ipv6 = (__u8)is_ipv6;
+    pair->judged_ns = bpf_ktime_get_coarse_ns();
+    return TUNNEL_JUDGED;
+}
+
+FNET_INLINE int ipv6_equal(const struct fnet_addr *a, const struct in6_addr *on_wire)
+{
+    const __u32 *b = on_wire->s6_addr32;
+
+    return a->words[0] == load32(b) && a->words[1] == load32(b + 1) && a->words[2] == load32(b + 2) &&
+           a->words[3] == load32(b + 3);
+}
+
+/* Was @pair judged for this packet, a moment ago? @ip: the outer header. */
+FNET_INLINE int pair_is_for(const struct fnet_pair *pair, const void *ip, const struct ethhdr *eth,
+                            const void *data_end, __u32 vni, const int is_ipv6)
+{
+    const struct fnet_overlay *valid = map_single(overlay);
+
+    if (bpf_ktime_get_coarse_ns() - pair->judged_ns > PAIR_LIFETIME_NS || !valid ||
+        pair->generation != valid->generation || pair->vni != vni || pair->outer_ipv6 != is_ipv6 ||
+        pair->protocol != eth->h_proto || !mac_equal(pair->src_mac, eth->h_source) || (eth->h_dest[0] & 1))
+        return 0;
+    if (is_ipv6 ? !ipv6_equal(&pair->peer, &((const struct ipv6hdr *)ip)->saddr)
+                : pair->peer.words[3] != ((const struct iphdr *)ip)->saddr)
+        return 0;
+    if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+        const struct iphdr *inner = (const void *)(eth + 1);
+        return (const void *)(inner + 1) <= data_end && pair->src.words[3] == inner->saddr &&
+               pair->dst.words[3] == inner->daddr;
+    } else {
+        const struct ipv6hdr *inner = (const void *)(eth + 1);
+        return (const void *)(inner + 1) <= data_end && ipv6_equal(&pair->src, &inner->saddr) &&
+               ipv6_equal(&pair->dst, &inner->daddr);
+    }
+}
+
+/* Where a pair's place is: by the last words of its addresses. Two pairs in one place only judge more often. What is no
+ * IP packet, or too short for one, has no pair; any place will do. */
+FNET_INLINE __u32 pair_index(const struct ethhdr *eth, const void *data_end, __u32 vni, __u32 peer)
+{
+    const void *ip = eth + 1;
+    __u64 mixed = (__u64)peer << 16 ^ vni;
+
+    if (eth->h_proto == bpf_htons(ETH_P_IP) && ip + sizeof(struct iphdr) <= data_end) {
+        const struct iphdr *v4 = ip;
+        mixed ^= (__u64)v4->saddr << 32 | v4->daddr;
+    } else if (eth->h_proto == bpf_htons(ETH_P_IPV6) && ip + sizeof(struct ipv6hdr) <= data_end) {
+        const struct ipv6hdr *v6 = ip;
+        mixed ^= (__u64)load32(v6->saddr.s6_addr32 + 3) << 32 | load32(v6->daddr.s6_addr32 + 3);
+    }
+    return (__u32)(mixed * 0x9e3779b97f4a7c15ULL >> 32) % FNET_PAIRS;
+}
+
+#define TUNNEL_SHRINK (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET)
+
+/* One VXLAN packet; @is_ipv6 is the outer family, a constant. Returns a tc action, or TUNNEL_OF_OTHERS. */
+FNET_INLINE int tunnel_take(struct __sk_buff *skb, const int is_ipv6)
+{
+    const __u32 header = tunnel_header_length(is_ipv6);
+    const __u32 ip_length = is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+    const __u32 reach =
+        header + ETH_HLEN + sizeof(struct ipv6hdr); /* 40 bytes of an inner frame: of any that matters */
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct vxlan_header *vxlan;
+    struct fnet_tunnel *tunnel;
+    struct fnet_pair *pair;
     struct udphdr *udp;
     struct ethhdr *eth;
-    __u32 total, length, index, inner_ipv6;
+    __u32 total, length, index, at, vni, peer;
     __u64 flags = TUNNEL_SHRINK;
-    int verdict, ours;
+    int verdict;
     __u8 ecn;
 
-    if (!work)
-        return drop(skb, INTERNAL_ERROR);
-    if (data + header + ETH_HLEN + sizeof(struct ipv6hdr) > data_end) {
-        __u32 wanted = header + ETH_HLEN + sizeof(struct ipv6hdr);
-        bpf_skb_pull_data(skb, skb->len < wanted ? skb->len : wanted);
+    if (unlikely(data + reach > data_end && data + skb->len > data_end)) {
+        bpf_skb_pull_data(skb, skb->len < reach ? skb->len : reach);
         data = (void *)(long)skb->data;
         data_end = (void *)(long)skb->data_end;
     }
@@ -226,16 +395,12 @@ FNET_INLINE int tunnel_take(struct __sk_buff *skb, const int is_ipv6)
         struct ipv6hdr *ip = data + ETH_HLEN;
         total = bpf_ntohs(ip->payload_len);
         ecn = (((__u8 *)ip)[1] >> 4) & ECN_MASK;
-        address_from_v6(&work->vtep_key.peer, &ip->saddr);
-        address_from_v6(&work->remote_key.addr, &ip->daddr);
-        if (work->vtep_key.peer.quads[0] == 0) /* the key of an IPv4 peer, or of nobody */
-            return drop(skb, MALFORMED);
+        peer = ip->saddr.s6_addr32[3];
     } else {
         struct iphdr *ip = data + ETH_HLEN;
         total = bpf_ntohs(ip->tot_len) - (ip->tot_len ? sizeof(*ip) : 0);
         ecn = ip->tos & ECN_MASK;
-        address_from_v4(&work->vtep_key.peer, ip->saddr);
-        address_from_v4(&work->remote_key.addr, ip->daddr);
+        peer = ip->saddr;
     }
     length = bpf_ntohs(udp->len);
     if (skb->gso_size) { /* see length_field() */
@@ -245,91 +410,28 @@ FNET_INLINE int tunnel_take(struct __sk_buff *skb, const int is_ipv6)
     if (length < TUNNEL_UDP_AND_VXLAN + ETH_HLEN || length > total || total > skb->len - ETH_HLEN - ip_length ||
         !(vxlan->flags & VXLAN_FLAG_VNI))
         return drop(skb, MALFORMED);
-    work->vtep_key.vni = bpf_ntohl(vxlan->vni) >> 8;
-    work->vtep_key.reserved = 0;
-    vtep = bpf_map_lookup_elem(&vteps, &work->vtep_key);
-    if (unlikely(!vtep || !work->vtep_key.vni))
-        return tunnel_refuse(skb);
-    index = vtep->tunnel;
-    tunnel = bpf_map_lookup_elem(&tunnels, &index);
+    vni = bpf_ntohl(vxlan->vni) >> 8;
+    index = pair_index(eth, data_end, vni, peer);
+    pair = bpf_map_lookup_elem(&pairs, &index);
+    if (!pair)
+        return drop(skb, INTERNAL_ERROR);
+    if (unlikely(!pair_is_for(pair, data + ETH_HLEN, eth, data_end, vni, is_ipv6))) {
+        verdict = tunnel_judge(skb, index, is_ipv6);
+        if (verdict != TUNNEL_JUDGED)
+            return verdict;
+    }
+    at = pair->tunnel;
+    tunnel = bpf_map_lookup_elem(&tunnels, &at);
     if (!tunnel)
         return drop(skb, INTERNAL_ERROR);
-    if (is_ipv6) {
-        struct ipv6hdr *own = (void *)(tunnel->header + ETH_HLEN);
-        const __u32 *to = work->remote_key.addr.words, *from = own->saddr.s6_addr32;
-        ours = to[0] == load32(from) && to[1] == load32(from + 1) && to[2] == load32(from + 2) &&
-               to[3] == load32(from + 3);
-    } else {
-        struct iphdr *own = (void *)(tunnel->header + ETH_HLEN);
-        ours = work->remote_key.addr.words[3] == load32(&own->saddr);
-    }
-    if (unlikely(!ours)) {
-        if (!tunnel_is_for_us(skb))
-            return TUNNEL_OF_OTHERS;
-        data = (void *)(long)skb->data; /* the verifier takes every call for one that moves the packet */
-        data_end = (void *)(long)skb->data_end;
-        eth = data + header;
-        if ((void *)(eth + 1) > data_end)
-            return drop(skb, MALFORMED);
-    }
-
-    __builtin_memcpy(work->remote.mac, eth->h_source, ETH_ALEN);
-    work->remote_key.network = owner.network = vtep->network;
-    work->remote_key.reserved = 0;
-    if (unlikely(eth->h_dest[0] & 1))
-        return tunnel_unusual(skb, header);
-    if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-        struct iphdr *ip = (void *)(eth + 1);
-        if ((void *)(ip + 1) > data_end || ip->version != 4)
-            return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
-        inner_ipv6 = 0;
-        address_from_v4(&work->remote_key.addr, ip->saddr);
-        address_from_v4(&owner.addr, ip->daddr);
-    } else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-        struct ipv6hdr *ip = (void *)(eth + 1);
-        if ((void *)(ip + 1) > data_end || ip->version != 6)
-            return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
-        inner_ipv6 = 1;
-        address_from_v6(&work->remote_key.addr, &ip->saddr);
-        address_from_v6(&owner.addr, &ip->daddr);
-        /* Mapped and other addresses of that kind would be the keys of IPv4's, as in packet_parse_ipv6(). */
-        if (work->remote_key.addr.quads[0] == 0 || owner.addr.quads[0] == 0)
-            return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
-        if (unlikely(address_link_local(&work->remote_key.addr) || address_link_local(&owner.addr)))
-            return tunnel_unusual(skb, header);
-    } else {
-        return tunnel_unusual(skb, header);
-    }
-    known = bpf_map_lookup_elem(&addresses, &work->remote_key);
-    if (likely(known && known->tunnel == index)) {
-        if (known->flags & FNET_ADDRESS_LEARNED) {
-            __u64 now = bpf_ktime_get_coarse_ns();
-            if (now - known->seen_ns > REMOTE_SEEN_NS)
-                known->seen_ns = now;
-            if (unlikely(!mac_equal(known->mac, work->remote.mac))) /* a new container with the address of an old one */
-                __builtin_memcpy(known->mac, work->remote.mac, ETH_ALEN);
-        }
-    } else {
-        verdict = remote_source(skb);
-        if (verdict)
-            return tunnel_drop(skb, tunnel, (__u32)verdict);
-    }
-    known = bpf_map_lookup_elem(&addresses, &owner);
-    if (unlikely(!known || !known->ifindex))
-        return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
-    if (unlikely(vtep->flags & FNET_VTEP_NO_ICC))
-        return drop(skb, NETWORK_ISOLATED);
     if (unlikely(ecn == ECN_CE)) {
         verdict = tunnel_congestion(skb, header + ETH_HLEN);
         if (verdict)
             return tunnel_drop(skb, tunnel, (__u32)verdict);
     }
     length = skb->len - header;
-    if (!inner_ipv6 != !is_ipv6) {
-        if (!cfg.decap_l3)
-            return tunnel_to_kernel(skb, tunnel);
-        flags |= inner_ipv6 ? FNET_DECAP_L3_IPV6 : FNET_DECAP_L3_IPV4;
-    }
+    if (pair->protocol != (is_ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP)))
+        flags |= is_ipv6 ? FNET_DECAP_L3_IPV4 : FNET_DECAP_L3_IPV6;
     if (bpf_skb_adjust_room(skb, -(__s32)header, BPF_ADJ_ROOM_MAC, flags))
         return tunnel_to_kernel(skb, tunnel); /* segmented in a way that the helper does not know */
     bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);  /* of what the NIC verified, one layer is gone */
@@ -338,13 +440,13 @@ FNET_INLINE int tunnel_take(struct __sk_buff *skb, const int is_ipv6)
     eth = data;
     if ((void *)(eth + 1) > data_end)
         return drop(skb, INTERNAL_ERROR);
-    __builtin_memcpy(eth->h_dest, known->mac, ETH_ALEN);
-    __builtin_memcpy(eth->h_source, work->remote.mac, ETH_ALEN);
-    eth->h_proto = inner_ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+    __builtin_memcpy(eth->h_dest, pair->dst_mac, ETH_ALEN);
+    __builtin_memcpy(eth->h_source, pair->src_mac, ETH_ALEN);
+    eth->h_proto = pair->protocol;
     tunnel->received_packets++;
     tunnel->received_bytes += length;
     leave(skb, FNET_TUNNEL_RECEIVED, 0);
-    return deliver_to_peer(skb, known->ifindex);
+    return deliver_to_peer(skb, pair->ifindex);
 }
 
 __noinline int tunnel_receive_ipv4(struct __sk_buff *skb)

@@ -135,6 +135,37 @@ struct {
     __type(value, struct fnet_vtep);
 } vteps SEC(".maps");
 
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct fnet_overlay);
+} overlay SEC(".maps");
+
+/* What was judged of packets between two containers, and the way into the one here: see bpf/lib/decap.h. */
+#define FNET_PAIRS 1024
+struct fnet_pair {
+    struct fnet_addr peer; /* outer source */
+    struct fnet_addr src;
+    struct fnet_addr dst;
+    __u32 vni;
+    __u32 generation; /* of struct fnet_overlay */
+    __u64 judged_ns;  /* CLOCK_MONOTONIC (coarse); 0 = nothing here */
+    __u32 tunnel;
+    __u32 ifindex; /* host-side veth */
+    __u8 src_mac[ETH_ALEN];
+    __u8 dst_mac[ETH_ALEN];
+    __be16 protocol; /* ETH_P_IP or ETH_P_IPV6, inner */
+    __u8 outer_ipv6;
+    __u8 reserved;
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, FNET_PAIRS);
+    __type(key, __u32);
+    __type(value, struct fnet_pair);
+} pairs SEC(".maps");
+
 /* One per address that was learned, so that their number is bounded and old ones can be found: see bpf/lib/remote.h. */
 struct fnet_learned {
     struct fnet_address_key key;
@@ -259,9 +290,11 @@ struct fnet_scratch {
     struct fnet_addr quote_src;   /* of the translated error; beside each other as in an IPv6 header */
     struct fnet_addr quote_dst;
     struct fnet_fragment_key fragment;  /* of hidden_resolve() */
-    struct fnet_vtep_key vtep_key;      /* of tunnel_take() and remote_source(): who sends, */
+    struct fnet_vtep_key vtep_key;      /* of tunnel_judge() and remote_source(): who sends, */
     struct fnet_address_key remote_key; /* as whom, */
-    struct fnet_address remote;         /* and what becomes of that */
+    struct fnet_address remote;         /* what becomes of that, */
+    struct fnet_address_key local_key;  /* to whom, */
+    struct ethhdr inner;                /* in what */
     __u8 macs[2 * ETH_ALEN];            /* of a frame that is turned round */
     __u8 chunk[FNET_CHUNK + 8];         /* of a packet, with room to fill its last word up */
     __u8 frame[FNET_EARLY_BYTES];       /* of the packet whose place another takes in early_resend() */

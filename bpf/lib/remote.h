@@ -7,9 +7,6 @@
 #include "bpf/lib/exit.h"
 
 #define LEARNED_TRIED 16 /* places in `learned` that one new address may look at */
-#define REMOTE_SEEN_NS \
-    (1000ULL * 1000 * 1000) /* seen_ns is that exact: the packet path should not write every time \
-                             */
 
 enum {
     LEARNED_FREE = 0,
