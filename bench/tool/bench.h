@@ -57,8 +57,13 @@ struct InjectOptions {
     std::uint32_t flows = 1;
     std::uint32_t frame_bytes = 60;  // Ethernet header included, FCS not
     std::uint32_t batch = 64;
-    bool receive = false;    // hand the frames to the device's own receive path instead of sending them
-    bool one_way = false;    // never answer: the flow stays unreplied
+    bool receive = false;   // hand the frames to the device's own receive path instead of sending them
+    bool one_way = false;   // never answer: the flow stays unreplied
+    std::uint32_t vni = 0;  // not 0: the frame travels in VXLAN, with these outer addresses; IPv4 only
+    std::string outer_source;
+    std::string outer_destination;
+    std::string inner_source_mac;
+    std::string inner_destination_mac;
     std::string sink_netns;  // path; empty: the current one
     std::uint16_t sink_port = 0;
     Span span;

@@ -10,6 +10,7 @@
 
 const volatile __u32 flow_count = 1;
 const volatile __u32 ipv6 = 0;
+const volatile __u32 vxlan = 0;
 const volatile __u32 action = XDP_TX;
 
 __u64 frames_made = 0;
@@ -36,7 +37,11 @@ int inject(struct xdp_md* ctx) {
     if (!header) return XDP_ABORTED;
 
     /* Ethernet + IPv4 + UDP is 42 bytes, Ethernet + IPv6 + UDP is 62: eight bytes at a time, then the rest. */
-    if (ipv6) {
+    if (vxlan) {
+        if (data + BENCH_HEADER_VXLAN > data_end) return XDP_ABORTED;
+        for (int i = 0; i < BENCH_HEADER_VXLAN / 8; i++) ((__u64*)data)[i] = header->words[i];
+        ((__u32*)data)[22] = ((const __u32*)header->words)[22];
+    } else if (ipv6) {
         if (data + BENCH_HEADER_IPV6 > data_end) return XDP_ABORTED;
         for (int i = 0; i < BENCH_HEADER_IPV6 / 8; i++) ((__u64*)data)[i] = header->words[i];
         ((__u32*)data)[14] = ((const __u32*)header->words)[14];

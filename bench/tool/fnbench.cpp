@@ -122,6 +122,13 @@ int main(int argc, char** argv) {
     inject_command->add_option("--batch", injection.batch, "frames per batch")->capture_default_str();
     inject_command->add_flag("--receive", injection.receive, "frames enter at --dev instead of leaving through it");
     inject_command->add_flag("--one-way", injection.one_way, "never answer: flows stay unreplied");
+    CLI::Option* const vni =
+        inject_command->add_option("--vni", injection.vni, "send in VXLAN (--src, --dst and --size are the inner frame's)");
+    for (const auto& [name, value] : {std::pair{"--outer-src", &injection.outer_source},
+                                      {"--outer-dst", &injection.outer_destination},
+                                      {"--inner-src-mac", &injection.inner_source_mac},
+                                      {"--inner-dst-mac", &injection.inner_destination_mac}})
+        vni->needs(inject_command->add_option(name, *value, "with --vni"));
     inject_command->add_option("--sink-netns", injection.sink_netns, "namespace of the receiving socket (path)");
     inject_command->add_option("--sink-port", injection.sink_port)->required();
     add_span(inject_command, injection.span);

@@ -140,6 +140,45 @@ Frame build_frame(const InjectOptions& options, const Address& source, const Add
     return frame;
 }
 
+std::uint32_t address_of(const std::string& text) {
+    const Address address = Address::parse(text, 0);
+    if (address.family() != AF_INET) die("inject: --vni wants IPv4 addresses");
+    return reinterpret_cast<const sockaddr_in*>(address.raw())->sin_addr.s_addr;
+}
+
+// RFC 7348: @p inner as it travels from one VTEP to another.
+Frame encapsulate(const InjectOptions& options, const Frame& inner, const MacBytes& from, const MacBytes& to, std::uint16_t source_port) {
+    constexpr std::size_t kVxlan = 8;
+    constexpr std::size_t kOuter = ETH_HLEN + sizeof(iphdr) + sizeof(udphdr) + kVxlan;
+    Frame frame(kOuter);
+    ethhdr eth{};
+    std::memcpy(eth.h_dest, to.data(), to.size());
+    std::memcpy(eth.h_source, from.data(), from.size());
+    eth.h_proto = htons(ETH_P_IP);
+    put(frame, 0, eth);
+    iphdr ip{};
+    ip.version = 4;
+    ip.ihl = 5;
+    ip.tot_len = htons(static_cast<std::uint16_t>(kOuter - ETH_HLEN + inner.size()));
+    ip.frag_off = htons(0x4000);  // DF
+    ip.ttl = 64;
+    ip.protocol = IPPROTO_UDP;
+    ip.saddr = address_of(options.outer_source);
+    ip.daddr = address_of(options.outer_destination);
+    put(frame, ETH_HLEN, ip);
+    ip.check = fold(sum_words({frame.data() + ETH_HLEN, sizeof(ip)}));
+    put(frame, ETH_HLEN, ip);
+    udphdr udp{};  // no checksum (RFC 7348 section 5)
+    udp.source = htons(source_port);
+    udp.dest = htons(4789);
+    udp.len = htons(static_cast<std::uint16_t>(sizeof(udp) + kVxlan + inner.size()));
+    put(frame, ETH_HLEN + sizeof(ip), udp);
+    frame[kOuter - kVxlan] = 0x08;
+    put(frame, kOuter - 4, htonl(options.vni << 8));
+    frame.insert(frame.end(), inner.begin(), inner.end());
+    return frame;
+}
+
 // The receiver: a thread in the container's namespace that reads in batches. It is SCHED_FIFO, so it runs as soon as
 // the injecting call reaches a scheduling point (after each batch), and no queue grows beyond a batch.
 class Sink {
@@ -236,6 +275,8 @@ void check(const InjectOptions& options, bool is_ipv6) {
     const std::uint32_t smallest = is_ipv6 ? BENCH_HEADER_IPV6 : BENCH_HEADER_IPV4;
     if (options.frame_bytes < smallest || options.frame_bytes > kMaxFrameBytes)
         die("inject: a frame has " + std::to_string(smallest) + " to " + std::to_string(kMaxFrameBytes) + " bytes");
+    if (options.vni != 0 && is_ipv6) die("inject: --vni is for IPv4");
+    if (options.vni != 0 && !options.one_way) die("inject: --vni goes with --one-way: the answers would be another node's");
     if (options.flows == 0 || options.flows > 10'000) die("inject: 1 to 10000 flows");
     if (options.first_source_port + options.flows > 65536) die("inject: not enough source ports above the first");
     if (options.batch == 0 || options.batch > 256) die("inject: a batch has 1 to 256 frames");
@@ -246,6 +287,7 @@ Skeleton load_program(const InjectOptions& options, bool is_ipv6) {
     if (!skeleton) die_errno("open the injector's program");
     skeleton->rodata->flow_count = options.flows;
     skeleton->rodata->ipv6 = is_ipv6 ? 1 : 0;
+    skeleton->rodata->vxlan = options.vni != 0 ? 1 : 0;
     skeleton->rodata->action = options.receive ? XDP_PASS : XDP_TX;
     if (bpf_map__set_max_entries(skeleton->maps.headers, options.flows) != 0) die_errno("size the injector's map");
     if (bench_inject__load(skeleton.get()) != 0) die_errno("load the injector's program");
@@ -287,7 +329,13 @@ void inject(const InjectOptions& options) {
     Frame frame;
     for (std::uint32_t flow = options.flows; flow-- > 0;) {
         const auto port = static_cast<std::uint16_t>(options.first_source_port + flow);
-        frame = build_frame(options, source, destination, from, to, port);
+        if (options.vni == 0) {
+            frame = build_frame(options, source, destination, from, to, port);
+        } else {
+            const Frame inner = build_frame(options, source, destination, parse_mac(options.inner_source_mac),
+                                            parse_mac(options.inner_destination_mac), port);
+            frame = encapsulate(options, inner, from, to, port);
+        }
         bench_header header{};
         std::memcpy(header.words, frame.data(), std::min(sizeof(header.words), frame.size()));
         if (bpf_map__update_elem(skeleton->maps.headers, &flow, sizeof(flow), &header, sizeof(header), BPF_ANY) != 0)
