@@ -134,6 +134,18 @@ FNET_INLINE __u8 packet_ecn(struct __sk_buff *skb, int is_ipv6)
     return is_ipv6 ? (((__u8 *)ip)[1] >> 4) & ECN_MASK : ip->tos & ECN_MASK;
 }
 
+/* The first fragment of a datagram may be told that it is too big, like a whole one; the others may not (RFC 1122
+ * 3.2.2). */
+FNET_INLINE int is_first_fragment(struct __sk_buff *skb, const struct packet *packet)
+{
+    const __u32 offset = packet->is_ipv6 ? packet->l4_offset + 2 /* of the fragment header, RFC 8200 4.5 */
+                                         : ETH_HLEN + offsetof(struct iphdr, frag_off);
+    __be16 field;
+
+    return packet->kind == PACKET_FRAGMENT && !bpf_skb_load_bytes(skb, offset, &field, sizeof(field)) &&
+           !(field & (packet->is_ipv6 ? bpf_htons(0xfff8) : bpf_htons(0x1fff)));
+}
+
 struct tunnel_frame { /* what differs from packet to packet */
     const __u8 *dst_mac;
     const __u8 *src_mac;
@@ -228,8 +240,11 @@ FNET_INLINE int tunnel_send(struct __sk_buff *skb, struct packet *packet, const 
         if (way != EXIT_OK && way != EXIT_UNRESOLVED)
             return drop(skb, NO_ROUTE);
     }
-    if (unlikely(!packet_fits(skb, packet, tunnel->mtu)))
+    if (unlikely(!packet_fits(skb, packet, tunnel->mtu))) {
+        if (is_first_fragment(skb, packet))
+            packet->kind = PACKET_PORTLESS; /* nothing of it is looked at but its addresses */
         return answer(skb, packet, FNET_TOO_BIG, tunnel->mtu);
+    }
     frame.source_port = tunnel_source_port(&packet->key);
     frame.ecn = packet_ecn(skb, packet->is_ipv6);
     is_ipv6 = !address_is_v4(&tunnel->peer);
