@@ -1,7 +1,10 @@
 #include "userspace/control/doctor.h"
 
 #include <algorithm>
+#include <chrono>
+#include <set>
 
+#include "bpf/abi/tunnel.h"
 #include "loader/datapath.h"
 #include "userspace/control/foreign_rules.h"
 #include "userspace/control/node.h"
@@ -9,11 +12,14 @@
 #include "userspace/control/uplinks.h"
 #include "userspace/host/cgroup.h"
 #include "userspace/host/mounts.h"
+#include "userspace/host/path_probe.h"
 #include "userspace/host/sysctl.h"
+#include "userspace/model/peer.h"
 
 namespace fastnet {
 namespace {
 
+constexpr std::chrono::milliseconds kPeerPatience{1000};
 const char* const kPrepareFix = "run `fastnet attach --mode bridge`";
 
 class Doctor {
@@ -30,6 +36,7 @@ public:
         if (auto netlink = Netlink::open(); netlink) {
             check_uplinks(*netlink);
             check_networks(*netlink);
+            check_peers();
         } else {
             fail("netlink", netlink.error().message, netlink.error().hint);
         }
@@ -212,6 +219,48 @@ private:
                 good(name, "bridge " + network.bridge + ", MTU " + std::to_string(link->mtu));
             }
         }
+    }
+
+    void check_peers() {
+        if (!is_prepared()) return;
+        const auto networks = store_->networks();
+        const auto records = store_->peers();
+        if (!networks || !records || records->empty()) return;
+        std::set<IpAddress> hosts;
+        for (const Peer& peer : *records) hosts.insert(peer.address);
+        const auto reports = probe_paths({hosts.begin(), hosts.end()}, kPeerPatience);
+        if (!reports) {
+            warn("peers", reports.error().message, reports.error().hint);
+            return;
+        }
+        for (const PathReport& report : *reports) check_peer(report, *networks, *records);
+    }
+
+    void check_peer(const PathReport& report, const std::vector<Network>& networks, const std::vector<Peer>& records) {
+        const std::string name = "peer " + report.host.to_string();
+        if (!report.answers) {
+            warn(name, report.trouble.empty() ? "does not answer an ICMP echo within a second" : report.trouble,
+                 "look at the routes and the firewalls between: UDP port 4789 has to pass both ways");
+            return;
+        }
+        if (report.mtu == 0) {
+            warn(name, "answers, but not to packets of " + std::to_string(report.route_mtu) + " bytes, and no router says why",
+                 "repair the path, or make the networks with a smaller --mtu");
+            return;
+        }
+        const std::uint32_t overhead = report.host.family() == Family::kIpv4 ? FNET_TUNNEL_OVERHEAD_IPV4 : FNET_TUNNEL_OVERHEAD_IPV6;
+        for (const Network& network : networks) {
+            const std::vector<Peer> peers = peers_of(network, records);
+            const bool in_it = std::any_of(peers.begin(), peers.end(), [&](const Peer& peer) { return peer.address == report.host; });
+            const std::uint32_t mtu = mtu_of(network, mtu_, records);
+            if (!in_it || mtu + overhead <= report.mtu) continue;
+            warn(name,
+                 "packets of " + std::to_string(report.mtu) + " bytes get there, those of network " + network.name + " (MTU " +
+                     std::to_string(mtu) + ") take up to " + std::to_string(mtu + overhead) + ": large ones cost an ICMP round trip",
+                 "make the network with --mtu " + std::to_string(report.mtu - overhead) + ", on every node");
+            return;
+        }
+        good(name, "answers, also to packets of " + std::to_string(report.mtu) + " bytes");
     }
 
     void check_forwarding() {
