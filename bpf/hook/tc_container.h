@@ -229,7 +229,6 @@ __noinline int container_to_remote(struct __sk_buff *skb, struct packet *packet,
         return drop(skb, INTERNAL_ERROR);
     if (endpoint->flags & FNET_ENDPOINT_NO_ICC)
         return drop(skb, NETWORK_ISOLATED);
-    endpoint_count(skb, endpoint);
     action = tunnel_send(skb, packet, endpoint, target);
     if (likely(action != TUNNEL_REFUSED))
         return action;

@@ -164,7 +164,9 @@ __noinline int tunnel_unusual(struct __sk_buff *skb, __u32 offset)
     } else {
         return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
     }
-    return verdict ? tunnel_drop(skb, tunnel, verdict) : tunnel_to_kernel(skb, tunnel);
+    if (verdict)
+        return tunnel_drop(skb, tunnel, verdict);
+    return vtep->flags & FNET_VTEP_NO_ICC ? drop(skb, NETWORK_ISOLATED) : tunnel_to_kernel(skb, tunnel);
 }
 
 /* The outer header says that a queue on the way was full: the inner one has to say so (RFC 6040 4.2), or the packet is

@@ -153,10 +153,15 @@ FNET_INLINE __u64 flow_idle(const struct fnet_flow_key *key, __u64 now)
     return now > last ? now - last : 0;
 }
 
-/* A container's to the port of VXLAN, opened before this node had an overlay network (see container_open()). */
+/* A container's to the port of VXLAN as the node, opened before this had an overlay network (see tc_container()). */
 FNET_INLINE int flow_is_forbidden(const struct fnet_flow_key *key)
 {
-    return key->ifindex && is_overlay_port(key->protocol, key->dst_port);
+    struct fnet_flow *flow;
+
+    if (!key->ifindex || !is_overlay_port(key->protocol, key->dst_port))
+        return 0;
+    flow = bpf_map_lookup_elem(&flows, key);
+    return flow && (flow->flags & FNET_FLOW_MASQUERADE);
 }
 
 struct reclaim_walk {

@@ -87,8 +87,8 @@ FNET_INLINE int remote_claim(struct __sk_buff *skb, struct fnet_scratch *work, s
     if (!(vtep->flags & FNET_VTEP_LEARN) || !network || *network != vtep->network ||
         vtep->learned >= FNET_MAX_LEARNED_OF_A_PEER)
         return FNET_TUNNEL_BAD_INNER;
-    /* The gateway's address is that of every node, this one too. */
-    if (exit_lookup(skb, vtep->bridge_ifindex, NULL, &work->remote_key.addr, is_ipv6, 0, &work->route) == EXIT_LOCAL)
+    /* The gateway's address is that of every node, this one too. Any other's way is back to the network. */
+    if (exit_lookup(skb, vtep->bridge_ifindex, NULL, &work->remote_key.addr, is_ipv6, 0, &work->route) != EXIT_ISOLATED)
         return FNET_TUNNEL_BAD_INNER;
     bpf_loop(LEARNED_TRIED, learned_step, &search, 0);
     if (!search.found)

@@ -218,7 +218,7 @@ FNET_INLINE int tunnel_write_ipv6(struct __sk_buff *skb, const struct fnet_tunne
 #define TUNNEL_REFUSED (-7) /* no tc action: the helper does not take this packet, which is as it was */
 
 /* From a container to @target, which is on another node. Returns a tc action or TUNNEL_REFUSED. */
-FNET_INLINE int tunnel_send(struct __sk_buff *skb, struct packet *packet, const struct fnet_endpoint *endpoint,
+FNET_INLINE int tunnel_send(struct __sk_buff *skb, struct packet *packet, struct fnet_endpoint *endpoint,
                             const struct fnet_address *target)
 {
     struct tunnel_frame frame = {.dst_mac = target->mac,
@@ -255,6 +255,8 @@ FNET_INLINE int tunnel_send(struct __sk_buff *skb, struct packet *packet, const 
         return drop(skb, INTERNAL_ERROR);
     tunnel->sent_packets++;
     tunnel->sent_bytes += frame.length;
+    endpoint->fast_packets++;
+    endpoint->fast_bytes += frame.length;
     leave(skb, FNET_TUNNEL_SENT, 0);
     skb->queue_mapping = 0;    /* as flow_send() */
     if (unlikely(refreshed)) { /* as exit_refresh(): the neighbour's entry lives on use */

@@ -259,21 +259,24 @@ int DatapathTest::program_fd(const char* name) const {
     return bpf_program__fd(bpf_object__find_program_by_name(skeleton_->obj, name));
 }
 
-Outcome DatapathTest::run(const char* program, const Bytes& frame, std::uint32_t ifindex, std::uint32_t ingress_ifindex) {
+Outcome DatapathTest::run(const char* program, const Bytes& frame, const SkbContext& skb) {
     Outcome outcome{.action = 0, .in = frame, .out = Bytes(frame.size() + 256), .verdicts = {}};
     const Verdicts before = verdicts();
-    __sk_buff context{};
-    context.ifindex = ifindex;
-    context.ingress_ifindex = ingress_ifindex;
+    __sk_buff context{}, after{};
+    context.ifindex = skb.ifindex;
+    context.ingress_ifindex = skb.ingress_ifindex;
+    context.mark = skb.mark;
+    context.gso_size = skb.gso_size;
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = outcome.out.data(),
                 .data_size_in = static_cast<__u32>(frame.size()), .data_size_out = static_cast<__u32>(outcome.out.size()),
-                .ctx_in = &context, .ctx_size_in = sizeof context);
+                .ctx_in = &context, .ctx_out = &after, .ctx_size_in = sizeof context, .ctx_size_out = sizeof after);
     if (bpf_prog_test_run_opts(program_fd(program), &options) != 0) {
         ADD_FAILURE() << program << " cannot be run on " << describe(frame) << ": " << std::strerror(errno);
         return outcome;
     }
     outcome.action = static_cast<int>(options.retval);
     outcome.out.resize(options.data_size_out);
+    outcome.mark = after.mark;
     for (const auto& [verdict, packets] : verdicts()) {
         const auto known = before.find(verdict);
         const std::uint64_t added = packets - (known == before.end() ? 0 : known->second);

@@ -37,11 +37,20 @@ struct Outcome {
     int action = 0;
     Bytes in, out;
     Verdicts verdicts;
+    std::uint32_t mark = 0;  ///< of the packet afterwards
     PacketView view() const { return PacketView{out}; }
     bool counted_only(fnet_verdict verdict) const { return verdicts == Verdicts{{verdict, 1}}; }
 };
 void PrintTo(const Outcome& outcome, std::ostream* stream);
 std::string name_of(fnet_verdict verdict);
+
+/// What a packet brings along beside its bytes.
+struct SkbContext {
+    std::uint32_t ifindex = 0;
+    std::uint32_t ingress_ifindex = 0;
+    std::uint32_t mark = 0;
+    std::uint32_t gso_size = 0;  ///< but no type: the kernel's helpers refuse to change the length of such a packet
+};
 
 /// A container on the node; `device` is the host-side veth.
 struct Container {
@@ -88,7 +97,10 @@ protected:
     }
     /// What the bridge of @p from hands up to the host.
     Outcome at_gateway_in(const Container& from, const Packet& packet) { return run("tc_gateway_in", packet.bytes(), from.bridge); }
-    Outcome run(const char* program, const Bytes& frame, std::uint32_t ifindex, std::uint32_t ingress_ifindex = 0);
+    Outcome run(const char* program, const Bytes& frame, std::uint32_t ifindex, std::uint32_t ingress_ifindex = 0) {
+        return run(program, frame, SkbContext{.ifindex = ifindex, .ingress_ifindex = ingress_ifindex});
+    }
+    Outcome run(const char* program, const Bytes& frame, const SkbContext& skb);
     /// Without the verdicts, which cost more than the run: for thousands of packets. False: the kernel refused the frame.
     bool run_quickly(const char* program, const Bytes& frame, std::uint32_t ifindex, Outcome& outcome);
     int run_maintenance(const char* program);

@@ -211,6 +211,12 @@ struct Builder {
         set16(out, 2, icmp.checksum.value_or(sum));
         return out;
     }
+    Bytes operator()(const Vxlan& vxlan) const {
+        Bytes out;
+        put32(out, static_cast<std::uint32_t>(vxlan.flags) << 24U | vxlan.reserved);
+        put32(out, vxlan.vni << 8U | vxlan.reserved_end);
+        return out;
+    }
     Bytes operator()(const Payload& data) const { return data.bytes; }
 };
 

@@ -102,11 +102,18 @@ struct Icmp {
     std::uint32_t rest = 0;
     std::optional<std::uint16_t> checksum = std::nullopt;
 };
+/// RFC 7348 section 5; an Eth follows.
+struct Vxlan {
+    std::uint32_t vni = 0;
+    std::uint8_t flags = 0x08;   ///< the I flag
+    std::uint32_t reserved = 0;  ///< the 24 bits behind the flags
+    std::uint8_t reserved_end = 0;
+};
 struct Payload {
     Bytes bytes;
 };
 
-using Layer = std::variant<Eth, Vlan, Arp, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, Tcp, Udp, Sctp, Icmp, Payload>;
+using Layer = std::variant<Eth, Vlan, Arp, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, Tcp, Udp, Sctp, Icmp, Vxlan, Payload>;
 
 class Packet {
 public:
