@@ -386,6 +386,7 @@ Status Datapath::open_maps() {
     flows_ = TRY(decltype(flows_)::open(path("flows"), "flows"));
     tunnels_ = TRY(decltype(tunnels_)::open(path("tunnels"), "tunnels"));
     vteps_ = TRY(decltype(vteps_)::open(path("vteps"), "vteps"));
+    overlay_ = TRY(decltype(overlay_)::open(path("overlay"), "overlay"));
     flow_slots_ = TRY(decltype(flow_slots_)::open(path("flow_slots"), "flow_slots"));
     filters_ = TRY(decltype(filters_)::open(path("filters"), "filters"));
     return ok();
@@ -579,6 +580,12 @@ Status Datapath::set_subnet_filter(const IpPrefix& subnet, bool on) const {
         CHECK_OK(filters_.put(index, on ? before | mask : before & ~mask));
     }
     return ok();
+}
+
+Status Datapath::judge_anew() const {
+    auto overlay = TRY(overlay_.get(0)).value_or(fnet_overlay{});
+    ++overlay.generation;
+    return overlay_.put(0, overlay);
 }
 
 Result<std::vector<MapUsage>> Datapath::map_usage() const {

@@ -111,6 +111,10 @@ public:
     Status reset_port_filters(const std::vector<FilteredPorts>& published) const;
     Status set_subnet_filter(const IpPrefix& subnet, bool on) const;
 
+    /// To be called after every change of addresses(), vteps(), tunnels() or endpoints(): what was judged by them before is
+    /// judged anew by the next packet.
+    Status judge_anew() const;
+
     Result<std::vector<MapUsage>> map_usage() const;
     /// Sum over CPUs, indexed by enum fnet_verdict.
     Result<std::vector<fnet_verdict_count>> verdict_counts() const;
@@ -152,6 +156,7 @@ private:
     Map<fnet_flow_key, fnet_flow> flows_;
     Map<std::uint32_t, fnet_tunnel> tunnels_;
     Map<fnet_vtep_key, fnet_vtep> vteps_;
+    Map<std::uint32_t, fnet_overlay> overlay_;
     Map<std::uint32_t, fnet_flow_slot> flow_slots_;
     Map<std::uint32_t, std::uint64_t> filters_;
 };

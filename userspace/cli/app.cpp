@@ -93,6 +93,7 @@ Result<std::optional<Answer>> parse_command_line(const std::vector<std::string>&
     add_unpublish(app, context);
     add_run(app, context);
     add_network(app, context);
+    add_peer(app, context);
     add_endpoints(app, context);
     add_ports(app, context);
     add_flows(app, context);

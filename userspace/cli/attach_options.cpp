@@ -16,8 +16,9 @@ void add_access_options(CLI::App& command, AccessWords& words) {
 }
 
 void add_endpoint_options(CLI::App& command, AttachWords& words) {
-    command.add_option("--mode", words.mode, "bridge (default), none or host")->type_name("MODE");
-    command.add_option("--network", words.network, "Network to join; without it `default`")->type_name("NAME");
+    command.add_option("--mode", words.mode, "bridge (default), overlay, none or host")->type_name("MODE");
+    command.add_option("--network", words.network, "Network to join; without it `default` (mode overlay has no default)")
+        ->type_name("NAME");
     command.add_option("--name", words.name, "Name of the endpoint; without it that of the namespace")->type_name("NAME");
     command.add_option("--ip", words.ips, "Address inside the network's subnet, one per family (repeatable)")
         ->type_name("ADDRESS")
@@ -25,6 +26,10 @@ void add_endpoint_options(CLI::App& command, AttachWords& words) {
     command.add_option("--mac", words.mac, "MAC address of the container's interface")->type_name("MAC");
     command.add_option("--ifname", words.ifname, "Name of the interface in the container; without it eth0, then eth1...")
         ->type_name("NAME");
+    command
+        .add_option("--gw-priority", words.gateway_priority,
+                    "Of the networks of a namespace, the one with the highest gives the default route (default 0, may be negative)")
+        ->type_name("N");
     command
         .add_option("-p,--publish", words.ports,
                     "Publish a port: [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|udp|sctp]; host port 0 or absent: a free one (repeatable)")

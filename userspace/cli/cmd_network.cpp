@@ -19,25 +19,32 @@ void add_create(CLI::App& network, Context& context) {
     CLI::App* const command = network.add_subcommand("create", "Make a network; without options a bridge network on a free subnet");
     const auto words = std::make_shared<NetworkWords>();
     command->add_option("name", words->name, "Name of the network")->required()->type_name("NAME");
-    command->add_option("--driver", words->driver, "bridge (default)")->type_name("DRIVER");
+    command->add_option("--driver", words->driver, "bridge (default) or overlay (one network on several nodes, by VXLAN)")
+        ->type_name("DRIVER");
     const auto repeatable = [&](const char* name, std::vector<std::string>& values, const char* text, const char* type) {
         command->add_option(name, values, text)->type_name(type)->allow_extra_args(false);
     };
     repeatable("--subnet", words->subnets, "Subnet, one per family (repeatable)", "CIDR");
     repeatable("--gateway", words->gateways, "Gateway inside the subnet; without it the first address (repeatable)", "ADDRESS");
-    repeatable("--ip-range", words->ip_ranges, "Part of the subnet that addresses are picked from (repeatable)", "CIDR");
-    repeatable("--opt", words->options, "gateway_mode_ipv4 or gateway_mode_ipv6, each nat or routed (repeatable)", "KEY=VALUE");
-    command->add_option("--mtu", words->mtu, "MTU; without it the uplink's")->type_name("N");
+    repeatable("--ip-range", words->ip_ranges,
+               "Part of the subnet that addresses are picked from; nodes of one overlay keep apart by it (repeatable)", "CIDR");
+    repeatable("--opt", words->options,
+               "gateway_mode_ipv4 or gateway_mode_ipv6, each nat or routed; overlay: learning=on or off (repeatable)", "KEY=VALUE");
+    command->add_option("--mtu", words->mtu, "MTU; without it the uplink's, in an overlay without what VXLAN costs")->type_name("N");
     command->add_flag("--internal", words->internal, "No way out, no published ports");
     command->add_flag("--no-icc", words->no_icc, "Containers of the network do not reach each other");
-    command->add_option("--vni", words->vni, "VXLAN network identifier (driver overlay)")->type_name("N");
+    command
+        ->add_option("--vni", words->vni,
+                     "VXLAN network identifier of an overlay, the same on all its nodes; without it one that is free on this node")
+        ->type_name("N");
     command->add_option("--parent", words->parent, "Host interface (drivers macvlan and ipvlan)")->type_name("DEV");
     add_json_flag(*command, context);
     command->footer(
         "Example:\n"
         "  fastnet network create blue\n"
         "  fastnet network create blue --subnet 10.99.0.0/24 --gateway 10.99.0.254 --mtu 1400\n"
-        "  fastnet network create six --subnet 2001:db8:5::/64 --opt gateway_mode_ipv6=nat");
+        "  fastnet network create six --subnet 2001:db8:5::/64 --opt gateway_mode_ipv6=nat\n"
+        "  fastnet network create wide --driver overlay --vni 7 --subnet 10.77.0.0/16 --ip-range 10.77.1.0/24");
     command->callback([&context, words] { context.action = [&context, words] { return act_create(context, *words); }; });
 }
 

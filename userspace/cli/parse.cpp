@@ -71,14 +71,22 @@ Result<std::uint32_t> parse_number(const std::string& text, const std::string& w
     return number;
 }
 
+Result<std::int32_t> parse_signed(const std::string& text, const std::string& what) {
+    std::int32_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (text.empty() || error != std::errc{} || end != text.data() + text.size())
+        return usage_error(what + ": " + in_quotes(text) + " is not a number from -2147483648 to 2147483647", "write it in decimal digits");
+    return number;
+}
+
 Result<EndpointMode> parse_mode(const std::string& text) {
     if (const auto mode = endpoint_mode_from(text); mode) return *mode;
-    return usage_error("--mode: there is no mode " + in_quotes(text), "the modes are bridge, none and host");
+    return usage_error("--mode: there is no mode " + in_quotes(text), "the modes are bridge, overlay, none and host");
 }
 
 Result<NetworkDriver> parse_driver(const std::string& text) {
     if (const auto driver = network_driver_from(text); driver) return *driver;
-    return usage_error("--driver: there is no driver " + in_quotes(text), "the driver of this version is bridge");
+    return usage_error("--driver: there is no driver " + in_quotes(text), "the drivers of this version are bridge and overlay");
 }
 
 Result<UdpMapping> parse_udp_mapping(const std::string& text) {
@@ -93,13 +101,21 @@ Result<std::vector<PublishSpec>> parse_specs(const std::vector<std::string>& tex
     return specs;
 }
 
+Result<IpAddress> parse_address(const std::string& text, const std::string& what) {
+    auto address = IpAddress::parse(text);
+    if (!address) return std::move(address).error().in(what);
+    return *address;
+}
+
+Result<MacAddress> parse_mac(const std::string& text) {
+    auto mac = MacAddress::parse(text);
+    if (!mac) return std::move(mac).error().in("--mac");
+    return *mac;
+}
+
 Result<std::vector<IpAddress>> parse_addresses(const std::vector<std::string>& texts, const std::string& what) {
     std::vector<IpAddress> addresses;
-    for (const std::string& text : texts) {
-        auto address = IpAddress::parse(text);
-        if (!address) return std::move(address).error().in(what);
-        addresses.push_back(*address);
-    }
+    for (const std::string& text : texts) addresses.push_back(TRY(parse_address(text, what)));
     return addresses;
 }
 
@@ -140,12 +156,9 @@ Result<AttachRequest> parse_attach(const AttachWords& words) {
     request.network = words.network;
     request.name = words.name;
     request.ips = TRY(parse_addresses(words.ips, "--ip"));
-    if (!words.mac.empty()) {
-        auto mac = MacAddress::parse(words.mac);
-        if (!mac) return std::move(mac).error().in("--mac");
-        request.mac = *mac;
-    }
+    if (!words.mac.empty()) request.mac = TRY(parse_mac(words.mac));
     request.ifname = words.ifname;
+    if (!words.gateway_priority.empty()) request.gateway_priority = TRY(parse_signed(words.gateway_priority, "--gw-priority"));
     request.ports = TRY(parse_specs(words.ports));
     request.sources = TRY(parse_access(words.sources));
     request.prepare.uplinks = words.uplinks;
@@ -180,6 +193,15 @@ Result<NetworkRequest> parse_network(const NetworkWords& words) {
     request.icc = !words.no_icc;
     request.parent = words.parent;
     request.options = TRY(parse_options(words.options));
+    return request;
+}
+
+Result<RemoteEndpointRequest> parse_remote_endpoint(const RemoteEndpointWords& words) {
+    RemoteEndpointRequest request;
+    request.ips = TRY(parse_addresses(words.ips, "peer endpoint"));
+    request.peer = TRY(parse_address(words.peer, "--peer"));
+    request.network = words.network;
+    if (!words.mac.empty()) request.mac = TRY(parse_mac(words.mac));
     return request;
 }
 

@@ -14,10 +14,13 @@ namespace fastnet {
 
 /// @p what names the option in the error: "--mtu".
 Result<std::uint32_t> parse_number(const std::string& text, const std::string& what, std::uint32_t lowest, std::uint32_t highest);
+Result<std::int32_t> parse_signed(const std::string& text, const std::string& what);
 Result<EndpointMode> parse_mode(const std::string& text);
 Result<NetworkDriver> parse_driver(const std::string& text);
 Result<UdpMapping> parse_udp_mapping(const std::string& text);
 Result<std::vector<PublishSpec>> parse_specs(const std::vector<std::string>& texts);
+Result<IpAddress> parse_address(const std::string& text, const std::string& what);
+Result<MacAddress> parse_mac(const std::string& text);
 Result<std::vector<IpAddress>> parse_addresses(const std::vector<std::string>& texts, const std::string& what);
 Result<std::vector<IpPrefix>> parse_prefixes(const std::vector<std::string>& texts, const std::string& what);
 Result<std::map<std::string, std::string>> parse_options(const std::vector<std::string>& texts);
@@ -41,6 +44,7 @@ struct AttachWords {
     std::vector<std::string> ips{};
     std::string mac{};
     std::string ifname{};
+    std::string gateway_priority{};
     std::vector<std::string> ports{};
     AccessWords sources{};
     std::vector<std::string> uplinks{};
@@ -66,5 +70,14 @@ struct NetworkWords {
     std::vector<std::string> options{};
 };
 Result<NetworkRequest> parse_network(const NetworkWords& words);
+
+/// The words of `peer endpoint add`.
+struct RemoteEndpointWords {
+    std::vector<std::string> ips{};
+    std::string peer{};
+    std::string network{};
+    std::string mac{};
+};
+Result<RemoteEndpointRequest> parse_remote_endpoint(const RemoteEndpointWords& words);
 
 }  // namespace fastnet

@@ -70,6 +70,7 @@ Json json_of(const EndpointView& view) {
     json["gateway"] = or_null(endpoint.gateway4);
     json["gateway6"] = or_null(endpoint.gateway6);
     json["mtu"] = endpoint.mtu == 0 ? Json(nullptr) : Json(endpoint.mtu);
+    json["gateway_priority"] = endpoint.gateway_priority;
     json["published"] = Json::array();
     for (const PublishedPort& port : view.ports) json["published"].push_back(json_of(port));
     return json;
@@ -132,11 +133,48 @@ Json json_of(const NetworkView& view) {
     json["internal"] = network.internal;
     json["icc"] = network.icc;
     json["vni"] = network.vni == 0 ? Json(nullptr) : Json(network.vni);
+    json["learning"] = network.driver == NetworkDriver::kOverlay ? Json(view.learning) : Json(nullptr);
     json["parent"] = or_null(network.parent);
     json["bridge"] = or_null(network.bridge);
     json["options"] = network.options.empty() ? Json::object() : Json(network.options);
     json["endpoints"] = Json::array();
     for (const EndpointView& endpoint : view.endpoints) json["endpoints"].push_back(endpoint.endpoint.name);
+    return json;
+}
+
+Json json_of(const PeerView& view) {
+    Json json;
+    json["address"] = view.address.to_string();
+    json["network"] = or_null(view.network);
+    json["endpoints"] = view.endpoints;
+    json["learned"] = view.learned;
+    json["mtu"] = view.mtu == 0 ? Json(nullptr) : Json(view.mtu);
+    json["uplink"] = or_null(view.uplink);
+    json["sent_packets"] = view.sent_packets;
+    json["sent_bytes"] = view.sent_bytes;
+    json["received_packets"] = view.received_packets;
+    json["received_bytes"] = view.received_bytes;
+    json["dropped_packets"] = view.dropped_packets;
+    return json;
+}
+
+Json json_of(const RemoteEndpointView& view) {
+    Json json;
+    json["network"] = view.network;
+    json["peer"] = view.remote.peer.to_string();
+    json["ipv4"] = or_null(view.remote.ipv4);
+    json["ipv6"] = or_null(view.remote.ipv6);
+    json["mac"] = view.remote.mac.to_string();
+    return json;
+}
+
+Json json_of(const RemoteAddressView& view) {
+    Json json;
+    json["address"] = view.address.to_string();
+    json["mac"] = view.mac.to_string();
+    json["peer"] = view.peer.to_string();
+    json["learned"] = view.learned;
+    json["silent_seconds"] = view.learned ? Json(rounded(view.silent_seconds)) : Json(nullptr);
     return json;
 }
 
@@ -286,10 +324,29 @@ std::string size_text(std::uint64_t bytes) {
 
 std::string network_line(const NetworkView& view) {
     const Network& network = view.network;
-    std::string text = "network " + network.name + ": bridge " + network.bridge;
+    std::string text = "network " + network.name + ": ";
+    if (network.driver == NetworkDriver::kOverlay) text += "overlay with VNI " + number(network.vni) + ", ";
+    text += "bridge " + network.bridge;
     for (const IpPrefix& subnet : network.subnets)
         text += ", " + subnet.to_string() + " gateway " + or_dash(network.gateway(subnet.family()));
-    return text + ", MTU " + number(view.mtu) + (network.internal ? ", internal" : "") + (network.icc ? "" : ", no ICC") + "\n";
+    return text + ", MTU " + number(view.mtu) + (network.internal ? ", internal" : "") + (network.icc ? "" : ", no ICC") +
+           (view.learning ? ", learning" : "") + "\n";
+}
+
+std::string peer_line(const PeerView& view) {
+    return "peer " + view.address.to_string() + " of " + (view.network.empty() ? "all overlay networks" : "network " + view.network) +
+           ": " + number(view.endpoints) + " named endpoints, " + number(view.learned) + " learned addresses, " +
+           (view.mtu == 0 ? "not tried yet" : "MTU " + number(view.mtu) + " by " + or_dash(view.uplink)) + ", sent " +
+           number(view.sent_packets) + ", received " + number(view.received_packets) + ", dropped " + number(view.dropped_packets) +
+           " packets\n";
+}
+
+std::string remote_line(const RemoteEndpointView& view) {
+    std::vector<std::string> addresses;
+    for (const auto& address : {view.remote.ipv4, view.remote.ipv6})
+        if (address) addresses.push_back(address->to_string());
+    return "remote endpoint " + joined(addresses) + " of network " + view.network + ": " + view.remote.mac.to_string() + " behind " +
+           view.remote.peer.to_string() + "\n";
 }
 
 std::string uplink_lines(const std::vector<UplinkView>& uplinks) {
@@ -390,7 +447,7 @@ std::string render(const StatsView& view, Format format) {
 std::string render(const std::vector<NetworkView>& views, Format format) {
     if (format == Format::kJson) return json_array(views);
     if (views.empty()) return "no networks\n";
-    Table table{{"NAME", "DRIVER", "SUBNET", "GATEWAY", "MTU", "BRIDGE", "ENDPOINTS", "OPTIONS"}};
+    Table table{{"NAME", "DRIVER", "VNI", "SUBNET", "GATEWAY", "MTU", "BRIDGE", "ENDPOINTS", "OPTIONS"}};
     for (const NetworkView& view : views) {
         const Network& network = view.network;
         std::vector<std::string> subnets, gateways, options;
@@ -399,19 +456,60 @@ std::string render(const std::vector<NetworkView>& views, Format format) {
         if (network.internal) options.emplace_back("internal");
         if (!network.icc) options.emplace_back("no-icc");
         for (const auto& [key, value] : network.options) options.push_back(key + "=" + value);
-        table.add({network.name, to_string(network.driver), or_dash(joined(subnets)), or_dash(joined(gateways)), number(view.mtu),
-                   or_dash(network.bridge), number(view.endpoints.size()), or_dash(joined(options))});
+        table.add({network.name, to_string(network.driver), network.vni == 0 ? "-" : number(network.vni), or_dash(joined(subnets)),
+                   or_dash(joined(gateways)), number(view.mtu), or_dash(network.bridge), number(view.endpoints.size()),
+                   or_dash(joined(options))});
     }
     return table.to_string();
 }
 
 std::string render(const NetworkView& view, Format format) {
-    if (format == Format::kJson) return text_of(json_of(view));
+    if (format == Format::kJson) {
+        Json json = json_of(view);
+        json["peers"] = Json::array();
+        for (const PeerView& peer : view.peers) json["peers"].push_back(json_of(peer));
+        json["remote_endpoints"] = Json::array();
+        for (const RemoteAddressView& remote : view.remotes) json["remote_endpoints"].push_back(json_of(remote));
+        return text_of(json);
+    }
     std::string text = network_line(view);
     for (const EndpointView& endpoint : view.endpoints)
         text +=
             "endpoint " + endpoint.endpoint.name + ": " + addresses_of(endpoint.endpoint) + ", " + endpoint.endpoint.mac.to_string() + "\n";
+    for (const PeerView& peer : view.peers) text += peer_line(peer);
+    for (const RemoteAddressView& remote : view.remotes)
+        text += "remote " + remote.address.to_string() + ": " + remote.mac.to_string() + " behind " + remote.peer.to_string() +
+                (remote.learned ? ", learned, silent for " + seconds_text(remote.silent_seconds) : "") + "\n";
     return text;
+}
+
+std::string render(const PeerView& view, Format format) {
+    return format == Format::kJson ? text_of(json_of(view)) : peer_line(view);
+}
+
+std::string render(const std::vector<PeerView>& views, Format format) {
+    if (format == Format::kJson) return json_array(views);
+    if (views.empty()) return "no peers\n";
+    Table table{{"PEER", "NETWORK", "ENDPOINTS", "LEARNED", "MTU", "UPLINK", "SENT", "RECEIVED", "DROPPED"}};
+    for (const PeerView& view : views)
+        table.add({view.address.to_string(), view.network.empty() ? "all" : view.network, number(view.endpoints), number(view.learned),
+                   view.mtu == 0 ? "-" : number(view.mtu), or_dash(view.uplink), number(view.sent_packets), number(view.received_packets),
+                   number(view.dropped_packets)});
+    return table.to_string();
+}
+
+std::string render(const RemoteEndpointView& view, Format format) {
+    return format == Format::kJson ? text_of(json_of(view)) : remote_line(view);
+}
+
+std::string render(const std::vector<RemoteEndpointView>& views, Format format) {
+    if (format == Format::kJson) return json_array(views);
+    if (views.empty()) return "no remote endpoints\n";
+    Table table{{"NETWORK", "IPV4", "IPV6", "MAC", "PEER"}};
+    for (const RemoteEndpointView& view : views)
+        table.add({view.network, or_dash(view.remote.ipv4), or_dash(view.remote.ipv6), view.remote.mac.to_string(),
+                   view.remote.peer.to_string()});
+    return table.to_string();
 }
 
 std::string render(const StatusView& view, Format format) {
@@ -514,6 +612,16 @@ std::string render_detached(const std::vector<std::string>& names, Format format
 std::string render_removed_network(const std::string& name, Format format) {
     if (format == Format::kJson) return text_of({{"removed", name}});
     return "removed network " + name + "\n";
+}
+
+std::string render_removed_peer(const IpAddress& address, const std::string& network, Format format) {
+    if (format == Format::kJson) return text_of({{"removed", address.to_string()}, {"network", or_null(network)}});
+    return "removed peer " + address.to_string() + (network.empty() ? "" : " of network " + network) + "\n";
+}
+
+std::string render_removed_remote_endpoint(const IpAddress& address, const std::string& network, Format format) {
+    if (format == Format::kJson) return text_of({{"removed", address.to_string()}, {"network", or_null(network)}});
+    return "removed remote endpoint " + address.to_string() + " of network " + network + "\n";
 }
 
 }  // namespace fastnet

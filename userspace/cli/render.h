@@ -17,11 +17,17 @@ std::string render(const std::vector<FlowView>& views, Format format);
 std::string render(const StatsView& view, Format format);
 std::string render(const std::vector<NetworkView>& views, Format format);
 std::string render(const NetworkView& view, Format format);
+std::string render(const PeerView& view, Format format);
+std::string render(const std::vector<PeerView>& views, Format format);
+std::string render(const RemoteEndpointView& view, Format format);
+std::string render(const std::vector<RemoteEndpointView>& views, Format format);
 std::string render(const StatusView& view, Format format);
 std::string render(const PrepareView& view, Format format);
 std::string render(const std::vector<CheckView>& checks, Format format);
 std::string render(const CleanupView& view, Format format);
 std::string render_detached(const std::vector<std::string>& names, Format format);
 std::string render_removed_network(const std::string& name, Format format);
+std::string render_removed_peer(const IpAddress& address, const std::string& network, Format format);
+std::string render_removed_remote_endpoint(const IpAddress& address, const std::string& network, Format format);
 
 }  // namespace fastnet

@@ -30,6 +30,7 @@ std::string text_of(const AttachRequest& request) {
     std::sort(words.begin(), words.end());
     std::string text = to_string(request.mode) + " ifname=" + request.ifname + " mac=" + (request.mac ? request.mac->to_string() : "");
     for (const std::string& word : words) text += " " + word;
+    if (request.gateway_priority != 0) text += " gw-priority=" + std::to_string(request.gateway_priority);
     return text;
 }
 
@@ -120,7 +121,8 @@ Error take_back(Node& node, const Endpoint& endpoint, Error why) {
     return error;
 }
 
-Result<Attached> attach_bridge(const NodePaths& paths, const AttachRequest& request) {
+/// Modes bridge and overlay.
+Result<Attached> attach_veth(const NodePaths& paths, const AttachRequest& request) {
     const Netns netns = TRY(Netns::open(*request.netns));
     {
         const Netns here = TRY(Netns::current());
@@ -155,6 +157,7 @@ Result<Attached> attach_bridge(const NodePaths& paths, const AttachRequest& requ
     draft.ifname = TRY(ifname_for(node, request, cookie));
     draft.name = TRY(name_for(node.store(), request, network_name));
     draft.mac = request.mac.value_or(MacAddress{});
+    draft.gateway_priority = request.gateway_priority;
     for (const IpAddress& ip : request.ips) {
         auto& slot = ip.family() == Family::kIpv4 ? draft.ipv4 : draft.ipv6;
         slot = IpPrefix{ip, static_cast<std::uint8_t>(ip.wire_size() * 8)};
@@ -236,10 +239,10 @@ Error unknown_endpoint(const std::string& name) {
 Result<Endpoint> find_publisher(Node& node, const std::string& name) {
     auto endpoint = TRY(node.store().find_endpoint(name));
     if (!endpoint) return unknown_endpoint(name);
-    if (endpoint->mode != EndpointMode::kBridge)
+    if (!has_veth(endpoint->mode))
         return usage_error("publish a port of endpoint " + in_quotes(name) + ": it is in mode " + to_string(endpoint->mode) +
                                ", where every port is the namespace's own",
-                           "attach it with --mode bridge");
+                           "attach it with --mode bridge or overlay");
     return *std::move(endpoint);
 }
 
@@ -271,22 +274,31 @@ Status check_request(const AttachRequest& request) {
                 return usage_error(what + ": ports cannot be published, since " +
                                        (request.mode == EndpointMode::kHost ? "in mode host the container's ports are the host's own"
                                                                             : "in mode none nothing can reach the container"),
-                                   "leave out -p, or use --mode bridge");
-            if (!request.network.empty() || !request.ips.empty() || request.mac || !request.ifname.empty())
-                return usage_error(what + ": there is no network in this mode", "leave out --network, --ip, --mac and --ifname");
+                                   "leave out -p, or use --mode bridge or overlay");
+            if (!request.network.empty() || !request.ips.empty() || request.mac || !request.ifname.empty() || request.gateway_priority != 0)
+                return usage_error(what + ": there is no network in this mode",
+                                   "leave out --network, --ip, --mac, --ifname and --gw-priority");
             if (request.mode == EndpointMode::kNone && !request.netns)
                 return usage_error(what + ": no namespace is named", "name it with --netns NAME, a path or pid:N");
             break;
         case EndpointMode::kBridge:
             if (request.netns) break;
             if (!request.network.empty() || !request.ports.empty() || !request.name.empty() || !request.ips.empty() || request.mac ||
-                !request.ifname.empty())
+                !request.ifname.empty() || request.gateway_priority != 0)
                 return usage_error(what + ": these options need a namespace: --netns is missing",
                                    "name it with --netns NAME, a path or pid:N");
             break;
         case EndpointMode::kOverlay:
+            if (!request.netns)
+                return usage_error(what + ": no namespace is named",
+                                   "name it with --netns; `fastnet attach --mode bridge` prepares the node");
+            if (request.network.empty())
+                return usage_error(what + ": no network is named, and there is no default one of this driver",
+                                   "name it with --network; `fastnet network create NAME --driver overlay` makes one");
+            break;
         case EndpointMode::kMacvlan:
-        case EndpointMode::kIpvlan: return usage_error(what + ": this mode is not part of this version", "use bridge, none or host");
+        case EndpointMode::kIpvlan:
+            return usage_error(what + ": this mode is not part of this version", "use bridge, overlay, none or host");
     }
     CHECK_OK(check_supported(request.ports));
     if (request.ports.empty() && !request.sources.empty())
@@ -310,7 +322,7 @@ Status check_request(const AttachRequest& request) {
 
 Result<Attached> attach(const NodePaths& paths, const AttachRequest& request) {
     CHECK_OK(check_request(request));
-    return request.mode == EndpointMode::kBridge ? attach_bridge(paths, request) : attach_record(paths, request);
+    return has_veth(request.mode) ? attach_veth(paths, request) : attach_record(paths, request);
 }
 
 Result<std::vector<std::string>> detach(const NodePaths& paths, const DetachRequest& request) {

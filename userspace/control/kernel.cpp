@@ -142,6 +142,7 @@ Status put_endpoint(Node& node, const Endpoint& endpoint, const Network& network
         if (address)
             CHECK_OK(
                 datapath.addresses().put(address_key(address->address(), network.id), address_value(endpoint.host_ifindex, endpoint.mac)));
+    CHECK_OK(datapath.judge_anew());
     crash_point();
     CHECK_OK(node.datapath().attach_endpoint(static_cast<int>(endpoint.host_ifindex)));
     crash_point();
@@ -152,6 +153,10 @@ struct Apply {
     Node& node;
 
     Status operator()(const MakeBridge& step) const { return make_bridge(node.netlink(), step.wanted); }
+    Status operator()(const MakeVxlan& step) const {
+        return make_vxlan(node.netlink(), step.wanted,
+                          [&](IfIndex device) { return node.datapath().attach_vxlan(static_cast<int>(device)); });
+    }
     Status operator()(const RemoveLink& step) const {
         const auto link = node.netlink().link(step.name);
         return link ? unless_missing(node.netlink().delete_link(link->index)) : ok();
@@ -182,6 +187,10 @@ struct Apply {
         const LinkInfo link = TRY(node.netlink().link(step.link));
         return node.datapath().attach_bridge(static_cast<int>(link.index));
     }
+    Status operator()(const AttachVxlan& step) const {
+        const LinkInfo link = TRY(node.netlink().link(step.link));
+        return node.datapath().attach_vxlan(static_cast<int>(link.index));
+    }
     Status operator()(const ServeLoopback&) const {
         // The program first: what the settings permit is then already looked at.
         CHECK_OK(node.datapath().devices().put(FNET_LOOPBACK_IFINDEX, {FNET_DEVICE_LOOPBACK, 0}));
@@ -197,13 +206,38 @@ struct Apply {
     }
     Status operator()(const DropEndpoint& step) const {
         TRY(node.datapath().endpoints().erase(step.ifindex));
+        CHECK_OK(node.datapath().judge_anew());
         TRY(node.datapath().purge_endpoint_flows(step.ifindex));
         return ok();
     }
-    Status operator()(const PutAddress& step) const { return node.datapath().addresses().put(step.key, step.value); }
+    Status operator()(const PutAddress& step) const {
+        CHECK_OK(node.datapath().addresses().put(step.key, step.value));
+        return node.datapath().judge_anew();
+    }
     Status operator()(const DropAddress& step) const {
         TRY(node.datapath().addresses().erase(step.key));
-        return ok();
+        return node.datapath().judge_anew();
+    }
+    Status operator()(const PutTunnel& step) const {
+        CHECK_OK(node.datapath().tunnels().put(step.index, tunnel_value(step.peer)));
+        return node.datapath().judge_anew();
+    }
+    Status operator()(const DropTunnel& step) const {
+        CHECK_OK(node.datapath().tunnels().put(step.index, fnet_tunnel{}));
+        return node.datapath().judge_anew();
+    }
+    Status operator()(const PutVtep& step) const {
+        fnet_vtep value = step.value;
+        if (!step.bridge.empty()) value.bridge_ifindex = TRY(node.netlink().link(step.bridge)).index;
+        // What is learned between these two calls is not counted: the limit is that much higher, until the next repair.
+        if (const auto present = TRY(node.datapath().vteps().get(step.key)); present && present->network == value.network)
+            value.learned = present->learned - std::min(present->learned, step.unlearned);
+        CHECK_OK(node.datapath().vteps().put(step.key, value));
+        return node.datapath().judge_anew();
+    }
+    Status operator()(const DropVtep& step) const {
+        TRY(node.datapath().vteps().erase(step.key));
+        return node.datapath().judge_anew();
     }
     Status operator()(const PutService& step) const { return put_service(node.datapath(), step.port, step.rows); }
     Status operator()(const DropService& step) const {
@@ -304,9 +338,11 @@ Result<ServiceRows> rows_on_record(Store& store, const Endpoint& endpoint, const
     return network ? service_rows(ports, endpoint, *network) : ServiceRows{};
 }
 
-/// Of the host ports of @p ports, those that another record has with this family and protocol.
+/// Of the host ports of @p ports, those that another record, or the overlay networks, have with this family and protocol.
 Result<ReservedPorts> shared_with_others(Store& store, const std::vector<PublishedPort>& ports, Family family, Protocol protocol) {
     ReservedPorts shared;
+    for (const FilteredPorts& filtered : overlay_filters(TRY(store.networks())))
+        if (filtered.family == family && filtered.protocol == protocol) shared.add(filtered.ports);
     for (const PublishedPort& port : ports) {
         for (const PublishedPort& other : TRY(store.ports_overlapping(IpAddress::any(family), protocol, port.host_ports))) {
             const bool goes = std::any_of(ports.begin(), ports.end(), [&](const PublishedPort& gone) { return gone.id == other.id; });
@@ -338,7 +374,9 @@ Result<ReservedPorts> clear_filters(Node& node, const std::vector<PublishedPort>
 Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
     ActualState actual;
     const std::vector<LinkAddress> addresses = TRY(netlink.addresses());
-    for (const LinkInfo& link : TRY(netlink.links())) {
+    const std::vector<LinkInfo> links = TRY(netlink.links());
+    actual.vxlans = TRY(read_vxlans(netlink, links));
+    for (const LinkInfo& link : links) {
         actual.links.emplace(link.name, ActualLink{link.index, link.master, link.up, link.isolated});
         if (network_id_of_bridge_ifname(link.name) != 0 && link.kind == "bridge")
             actual.bridges.emplace(link.name, read_bridge(link, addresses));
@@ -346,6 +384,11 @@ Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
     CHECK_OK(datapath.devices().for_each([&](const auto& key, const auto& value) { actual.devices.emplace(key, value); }));
     CHECK_OK(datapath.subnets().for_each([&](const auto& key, const auto& value) { actual.subnets.emplace(subnet_from(key), value); }));
     CHECK_OK(datapath.endpoints().for_each([&](const auto& key, const auto& value) { actual.endpoints.emplace(key, value); }));
+    CHECK_OK(datapath.tunnels().for_each([&](const auto& key, const fnet_tunnel& value) {
+        if (!same_bytes(value.peer, fnet_addr{})) actual.tunnels.emplace(key, from_abi(value.peer));
+    }));
+    // Before the addresses: an address that is learned meanwhile is then one too many, not one too few.
+    CHECK_OK(datapath.vteps().for_each([&](const auto& key, const auto& value) { actual.vteps.emplace(key, value); }));
     CHECK_OK(datapath.addresses().for_each([&](const auto& key, const auto& value) { actual.addresses.emplace(key, value); }));
     CHECK_OK(datapath.services().for_each([&](const auto& key, const auto& value) { actual.services.emplace(key, value); }));
     CHECK_OK(datapath.sources().for_each([&](const auto& key, const auto& value) { actual.sources.emplace(key, value); }));
@@ -353,6 +396,14 @@ Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
         if (hook.ifindex > 0) ++actual.hooks[static_cast<std::uint32_t>(hook.ifindex)];
     actual.loopback_sysctls = loopback_sysctls_in_force();
     return actual;
+}
+
+std::vector<FilteredPorts> overlay_filters(const std::vector<Network>& networks) {
+    std::vector<FilteredPorts> filters;
+    if (std::none_of(networks.begin(), networks.end(), [](const Network& one) { return one.driver == NetworkDriver::kOverlay; }))
+        return filters;
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) filters.push_back({family, Protocol::kUdp, kVxlanPorts});
+    return filters;
 }
 
 Status apply_plan(Node& node, const Plan& plan) {
@@ -375,7 +426,7 @@ Status apply_plan(Node& node, const Plan& plan) {
 
 Status build_endpoint(Node& node, Endpoint& endpoint, const Network& network, const std::vector<PublishedPort>& ports, const Netns& netns) {
     const LinkInfo bridge = TRY(node.netlink().link(network.bridge));
-    endpoint.mtu = network.mtu != 0 ? network.mtu : node.default_mtu();
+    endpoint.mtu = TRY(node.mtu_of(network));
     VethSpec spec;
     spec.host_name = endpoint.host_ifname;
     spec.host_mac = host_mac_for(endpoint.id);
@@ -403,7 +454,7 @@ Status tear_down_endpoint(Node& node, const Endpoint& endpoint, const std::vecto
         if (!status && !first) first = std::move(status).error();
         crash_point();
     };
-    const bool in_datapath = node.prepared() && endpoint.mode == EndpointMode::kBridge;
+    const bool in_datapath = node.prepared() && has_veth(endpoint.mode);
     std::vector<std::uint32_t> ifindexes;
     if (in_datapath) {
         const Datapath& datapath = node.datapath();
@@ -416,6 +467,7 @@ Status tear_down_endpoint(Node& node, const Endpoint& endpoint, const std::vecto
         }
         for (const std::uint32_t ifindex : ifindexes) {
             if (const auto gone = datapath.endpoints().erase(ifindex); !gone) note(gone.error());
+            note(datapath.judge_anew());
             crash_point();
             // After the entry: without it no new flow begins.
             if (const auto gone = datapath.purge_endpoint_flows(ifindex); !gone) note(gone.error());

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "bpf/abi/tunnel.h"
 #include "loader/base/result.h"
 #include "loader/datapath.h"
 #include "userspace/control/node.h"
@@ -15,6 +16,10 @@ namespace fastnet {
 
 /// Link group of host-side veths and vxlan devices, so that cleanup can remove a thousand of them at once.
 constexpr std::uint32_t kVethGroup = 0x666e;
+
+/// What the uplink's program looks at as long as there is an overlay network, and nobody publishes then.
+constexpr PortRange kVxlanPorts{Port{FNET_VXLAN_PORT}, Port{FNET_VXLAN_PORT}};
+std::vector<FilteredPorts> overlay_filters(const std::vector<Network>& networks);
 
 Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath);
 /// Carries out @p plan, all of it even if a step fails; reports what failed.

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <random>
 
+#include "userspace/control/kernel.h"
 #include "userspace/control/readers.h"
 #include "userspace/host/sysctl.h"
 #include "userspace/model/address_pool.h"
@@ -12,6 +13,8 @@
 
 namespace fastnet {
 namespace {
+
+constexpr std::uint32_t kFirstChosenVni = 4096;  // above what people number by hand
 
 /// Everything that was asked for, as one line: two requests are the same if their lines are.
 std::string text_of(const NetworkRequest& request) {
@@ -24,6 +27,7 @@ std::string text_of(const NetworkRequest& request) {
     std::sort(words.begin(), words.end());
     for (const std::string& word : words) text += " " + word;
     text += " mtu=" + std::to_string(request.mtu) + " internal=" + std::to_string(request.internal) + " icc=" + std::to_string(request.icc);
+    if (request.vni != 0) text += " vni=" + std::to_string(request.vni);
     return text;
 }
 
@@ -71,19 +75,42 @@ Result<SubnetPool> ula_pool_of(Store& store) {
     return ula_pool(bytes);
 }
 
+/// The first that no network of this node has.
+std::uint32_t free_vni(const std::vector<Network>& networks) {
+    std::uint32_t vni = kFirstChosenVni;
+    while (std::any_of(networks.begin(), networks.end(), [&](const Network& one) { return one.vni == vni; })) ++vni;
+    return vni;
+}
+
+/// The uplink's program takes UDP port 4789 for tunnels as long as there is an overlay network.
+Status check_vxlan_port_is_free(Store& store, const std::string& network) {
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+        const std::vector<PublishedPort> published = TRY(store.ports_overlapping(IpAddress::any(family), Protocol::kUdp, kVxlanPorts));
+        if (published.empty()) continue;
+        const auto endpoint = TRY(store.find_endpoint(published.front().endpoint_id));
+        return conflict("network '" + network + "': UDP port 4789, which VXLAN needs, is published by endpoint '" +
+                            (endpoint ? endpoint->name : "?") + "' (" + published.front().to_string() + ")",
+                        "`fastnet unpublish` it first");
+    }
+    return ok();
+}
+
 }  // namespace
 
 Status check_request(const NetworkRequest& request) {
     CHECK_OK(check_name(request.name, "network"));
-    if (request.driver != NetworkDriver::kBridge)
-        return usage_error("network '" + request.name + "': driver " + to_string(request.driver) + " is not part of this version",
-                           "use --driver bridge");
-    if (!request.parent.empty()) return usage_error("network '" + request.name + "': driver bridge has no --parent", "leave it out");
-    if (request.vni != 0) return usage_error("network '" + request.name + "': driver bridge has no --vni", "leave it out");
+    const std::string driver = "driver " + to_string(request.driver);
+    if (!has_bridge(request.driver))
+        return usage_error("network '" + request.name + "': " + driver + " is not part of this version", "use --driver bridge or overlay");
+    if (!request.parent.empty()) return usage_error("network '" + request.name + "': " + driver + " has no --parent", "leave it out");
+    if (request.vni != 0 && request.driver != NetworkDriver::kOverlay)
+        return usage_error("network '" + request.name + "': " + driver + " has no --vni", "leave it out");
     if (request.subnets.empty() && !(request.gateways.empty() && request.ip_ranges.empty()))
         return usage_error("network '" + request.name + "': --gateway and --ip-range need a --subnet", "name the subnet as well");
     Network network;
     network.name = request.name;
+    network.driver = request.driver;
+    if (network.driver == NetworkDriver::kOverlay) network.vni = request.vni != 0 ? request.vni : kFirstChosenVni;
     network.mtu = request.mtu;
     network.subnets = request.subnets;
     network.gateways = request.gateways;
@@ -113,8 +140,13 @@ Result<Network> draft_network(Store& store, Netlink& netlink, const NetworkReque
     network.internal = request.internal;
     network.icc = request.icc;
     network.options = request.options;
+    if (network.driver == NetworkDriver::kOverlay) network.vni = request.vni != 0 ? request.vni : free_vni(TRY(store.networks()));
 
     std::vector<TakenPrefix> taken = TRY(taken_by_host(netlink));
+    for (const Peer& peer : TRY(store.peers())) {
+        const std::uint8_t bits = peer.address.family() == Family::kIpv4 ? 32 : 128;
+        taken.push_back({IpPrefix{peer.address, bits}, "peer " + peer.address.to_string()});
+    }
     if (network.subnets.empty()) {
         for (const Network& other : TRY(store.networks()))
             for (const IpPrefix& subnet : other.subnets) taken.push_back({subnet, "network '" + other.name + "'"});
@@ -140,15 +172,19 @@ Result<NetworkView> create_network(const NodePaths& paths, NetworkRequest reques
     CHECK_OK(check_request(request));
     request.options = TRY(canonical_options(request.driver, request.options));
     Node node = TRY(Node::open(paths, Need::kPrepared));
-    const auto view = [&](Network network) {
-        const std::uint32_t mtu = network.mtu != 0 ? network.mtu : node.default_mtu();
-        return NetworkView{std::move(network), mtu, {}};
+    const auto view = [&](Network network) -> Result<NetworkView> {
+        NetworkView shown;
+        shown.mtu = TRY(node.mtu_of(network));
+        shown.learning = learns(network, TRY(node.store().remote_endpoints()));
+        shown.network = std::move(network);
+        return shown;
     };
     if (auto present = TRY(node.store().find_network(request.name)); present) {
         const auto asked = TRY(node.store().setting(request_key(present->id)));
         if (asked == text_of(request)) return view(*std::move(present));
         return conflict("network '" + request.name + "' exists already with other arguments", "choose another name, or remove it first");
     }
+    if (request.driver == NetworkDriver::kOverlay) CHECK_OK(check_vxlan_port_is_free(node.store(), request.name));
     Network draft = TRY(draft_network(node.store(), node.netlink(), request));
     Network network;
     {

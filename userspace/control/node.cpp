@@ -13,6 +13,7 @@
 #include "userspace/host/mounts.h"
 #include "userspace/host/netns.h"
 #include "userspace/model/address_pool.h"
+#include "userspace/model/names.h"
 #include "userspace/store/crash_point.h"
 
 namespace fastnet {
@@ -59,7 +60,7 @@ Result<UdpMapping> stored_udp_mapping(Store& store) {
 }
 
 bool is_alive(const Netlink& netlink, const Endpoint& endpoint) {
-    if (endpoint.mode == EndpointMode::kBridge) return netlink.link_name(endpoint.host_ifindex) == endpoint.host_ifname;
+    if (has_veth(endpoint.mode)) return netlink.link_name(endpoint.host_ifindex) == endpoint.host_ifname;
     if (endpoint.netns.empty()) return true;  // mode host: the node's own namespace
     const auto netns = Netns::open(endpoint.netns);
     return netns && netns->identity() == endpoint.netns_id;
@@ -309,7 +310,7 @@ Status Node::survive_reboot() {
         const bool same = netns && netns->identity() == endpoint.netns_id && netns->cookie().value_or(0) == endpoint.netns_cookie;
         const auto link = endpoint.host_ifname.empty() ? Result<LinkInfo>{not_found("")} : netlink_.link(endpoint.host_ifname);
         endpoint.host_ifindex = link ? link->index : 0;
-        if (same && endpoint.mode == EndpointMode::kBridge && prepared() && !link) {
+        if (same && has_veth(endpoint.mode) && prepared() && !link) {
             const auto network = TRY(store_.find_network(endpoint.network_id));
             const auto ports = TRY(store_.ports_of(endpoint.id));
             CHECK_OK(repair());  // its bridge may be gone as well
@@ -318,7 +319,7 @@ Status Node::survive_reboot() {
                 continue;
             }
         }
-        const bool keep = same && (endpoint.mode != EndpointMode::kBridge || link);
+        const bool keep = same && (!has_veth(endpoint.mode) || link);
         CHECK_OK(keep ? store_.mark_ready(endpoint) : remove(endpoint));
     }
     living_ = TRY(store_.endpoints());
@@ -328,7 +329,7 @@ Status Node::survive_reboot() {
 Result<bool> Node::cheap_checks_pass() {
     const std::vector<Network> networks = TRY(store_.networks());
     for (const Network& network : networks) {
-        if (network.driver != NetworkDriver::kBridge) continue;
+        if (!has_bridge(network.driver)) continue;
         const auto link = netlink_.link(network.bridge);
         if (!link || !link->up) return false;
         for (const auto& [family, directory] : {std::pair{Family::kIpv4, "ipv4/conf/"}, {Family::kIpv6, "ipv6/conf/"}})
@@ -336,6 +337,12 @@ Result<bool> Node::cheap_checks_pass() {
         const auto device = TRY(datapath_->devices().get(link->index));
         if (!device || device->kind != FNET_DEVICE_BRIDGE) return false;
         CHECK_OK(datapath_->attach_bridge(static_cast<int>(link->index)));
+        if (network.driver != NetworkDriver::kOverlay) continue;
+        const auto vxlan = netlink_.link(vxlan_ifname_for(network.id));
+        if (!vxlan || !vxlan->up || vxlan->master != link->index) return false;
+        const auto port = TRY(datapath_->devices().get(vxlan->index));
+        if (!port || port->kind != FNET_DEVICE_VXLAN) return false;
+        CHECK_OK(datapath_->attach_vxlan(static_cast<int>(vxlan->index)));
     }
     for (const Uplink& uplink : uplinks_) {
         const auto link = netlink_.link(uplink.name);
@@ -355,12 +362,18 @@ Result<DesiredState> Node::read_desired() {
     desired.default_mtu = default_mtu_;
     for (const Uplink& uplink : uplinks_) desired.uplinks.push_back(uplink.name);
     for (Network& network : TRY(store_.networks()))
-        if (network.driver == NetworkDriver::kBridge) desired.networks.push_back(std::move(network));
+        if (has_bridge(network.driver)) desired.networks.push_back(std::move(network));
     for (Endpoint& endpoint : TRY(store_.endpoints()))
-        if (endpoint.mode == EndpointMode::kBridge && endpoint.state == EndpointState::kReady && is_alive(netlink_, endpoint))
+        if (has_veth(endpoint.mode) && endpoint.state == EndpointState::kReady && is_alive(netlink_, endpoint))
             desired.endpoints.push_back(std::move(endpoint));
     desired.ports = TRY(store_.ports());
+    desired.peers = TRY(store_.peers());
+    desired.remotes = TRY(store_.remote_endpoints());
     return desired;
+}
+
+Result<std::uint32_t> Node::mtu_of(const Network& network) {
+    return fastnet::mtu_of(network, default_mtu_, TRY(store_.peers()));
 }
 
 Status Node::repair() {
@@ -368,7 +381,7 @@ Status Node::repair() {
     datapath_->drop_dead_links();
     CHECK_OK(apply_plan(*this, diff(desired, TRY(read_actual(netlink_, *datapath_)))));
     ReservedPorts reserved;
-    std::vector<FilteredPorts> published;
+    std::vector<FilteredPorts> published = overlay_filters(desired.networks);
     for (const PublishedPort& port : desired.ports) {
         reserved.add(port.host_ports);
         published.push_back({port.family(), port.protocol, port.host_ports});

@@ -58,6 +58,7 @@ public:
     /// Endpoints that are alive, as open() found them: reading a thousand rows once per command is enough.
     const std::vector<Endpoint>& living() const { return living_; }
     std::uint32_t default_mtu() const { return default_mtu_; }  ///< the smallest of the uplinks'
+    Result<std::uint32_t> mtu_of(const Network& network);
 
     /// Reads desired and actual state, and removes every difference.
     Status repair();

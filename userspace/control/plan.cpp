@@ -9,6 +9,7 @@ namespace {
 
 constexpr unsigned kUplinkHooks = 1;
 constexpr unsigned kBridgeHooks = 2;
+constexpr unsigned kVxlanHooks = 2;
 constexpr unsigned kEndpointHooks = 1;
 constexpr unsigned kLoopbackHooks = 1;
 
@@ -20,10 +21,14 @@ public:
         collect();
         drop_services();
         drop_sources(FNET_SOURCE_ALLOW);
+        drop_vteps();
+        narrow_vteps();
         drop_endpoints();
+        drop_tunnels();
         make_bridges();
         put_devices_and_subnets();
         serve_loopback();
+        put_tunnels_and_vteps();
         install_endpoints();
         put_services();
         drop_sources(FNET_SOURCE_DENY);
@@ -32,6 +37,11 @@ public:
     }
 
 private:
+    struct Vtep {
+        fnet_vtep value{};
+        std::string bridge{};  ///< empty in the row that is of no network
+    };
+
     template <typename T>
     void add(T step) {
         plan_.emplace_back(std::move(step));
@@ -71,6 +81,53 @@ private:
                 for (const auto& [key, rule] : source_entries(port)) sources_.emplace(key, rule);
         for (const Network& network : desired_.networks)
             for (const IpPrefix& subnet : network.subnets) subnets_.emplace(subnet, network.id);
+        for (const Peer& peer : desired_.peers) {
+            tunnels_.emplace(peer.tunnel, peer.address);
+            add_vtep(peer, nullptr);
+        }
+        for (const Network& network : desired_.networks)
+            for (const Peer& peer : peers_of(network, desired_.peers)) add_vtep(peer, &network);
+        const auto overlay = std::find_if(desired_.networks.begin(), desired_.networks.end(),
+                                          [](const Network& network) { return network.driver == NetworkDriver::kOverlay; });
+        if (overlay != desired_.networks.end()) {
+            Vtep vtep;
+            vtep.value.bridge_ifindex = index_of(overlay->bridge);
+            vtep.bridge = overlay->bridge;
+            vteps_.emplace(fnet_vtep_key{}, std::move(vtep));
+        }
+        for (const RemoteEndpoint& remote : desired_.remotes)
+            for (const auto& address : {remote.ipv4, remote.ipv6})
+                if (address) addresses_.emplace(address_key(*address, remote.network_id), remote_address_value(remote.tunnel, remote.mac));
+        for (const auto& [key, value] : actual_.addresses)
+            if (stays_learned(key, value)) ++learned_[{value.tunnel, key.network}];
+    }
+
+    /// @p network nullptr: the row that is of no network.
+    void add_vtep(const Peer& peer, const Network* network) {
+        Vtep vtep;
+        if (network == nullptr) {
+            vtep.value.tunnel = peer.tunnel;
+        } else {
+            vtep.value = vtep_value(*network, peer.tunnel, learns(*network, desired_.remotes));
+            vtep.value.bridge_ifindex = index_of(network->bridge);
+            vtep.bridge = network->bridge;
+        }
+        vteps_.emplace(vtep_key(peer.address, network == nullptr ? 0 : network->vni), std::move(vtep));
+    }
+
+    bool is_tunnel_right(std::uint32_t tunnel) const {
+        const auto present = actual_.tunnels.find(tunnel);
+        const auto wanted = tunnels_.find(tunnel);
+        return present != actual_.tunnels.end() && wanted != tunnels_.end() && present->second == wanted->second;
+    }
+
+    /// What the packet path learned is its own as long as its peer may still teach the network.
+    bool stays_learned(const fnet_address_key& key, const fnet_address& value) const {
+        return is_learned(value) && !addresses_.contains(key) && is_tunnel_right(value.tunnel) &&
+               std::any_of(vteps_.begin(), vteps_.end(), [&](const auto& row) {
+                   const fnet_vtep& vtep = row.second.value;
+                   return vtep.network == key.network && vtep.tunnel == value.tunnel && (vtep.flags & FNET_VTEP_LEARN) != 0;
+               });
     }
 
     void drop_services() {
@@ -86,9 +143,52 @@ private:
         if (!step.keys.empty()) add(std::move(step));
     }
 
+    bool stays(const fnet_vtep_key& key, const fnet_vtep& present) const {
+        const auto wanted = vteps_.find(key);
+        return wanted != vteps_.end() && wanted->second.value.tunnel == present.tunnel && wanted->second.value.network == present.network &&
+               (present.tunnel == 0 || is_tunnel_right(present.tunnel));
+    }
+
+    void drop_vteps() {
+        for (const auto& [key, value] : actual_.vteps)
+            if (!stays(key, value)) add(DropVtep{key});
+    }
+
+    /// Rows that stay with another value, before the addresses go: with a row that lets its peer teach they would come back.
+    void narrow_vteps() {
+        for (const auto& [key, value] : actual_.vteps)
+            if (stays(key, value)) put_vtep(key, vteps_.find(key)->second, &value);
+    }
+
+    void put_vtep(const fnet_vtep_key& key, const Vtep& wanted, const fnet_vtep* present) {
+        const auto learned = learned_.find({wanted.value.tunnel, wanted.value.network});
+        const std::uint32_t rows = learned == learned_.end() ? 0 : learned->second;
+        const std::uint32_t unlearned = present == nullptr ? 0 : present->learned - std::min(present->learned, rows);
+        if (present != nullptr && same_vtep(*present, wanted.value) && unlearned == 0) return;
+        // The bridge that is not there yet is made further on.
+        if (present != nullptr && !wanted.bridge.empty() && wanted.value.bridge_ifindex == 0) return;
+        add(PutVtep{key, wanted.value, wanted.bridge, unlearned});
+    }
+
+    void drop_tunnels() {
+        for (const auto& [index, peer] : actual_.tunnels)
+            if (!is_tunnel_right(index)) add(DropTunnel{index});
+    }
+
+    void put_tunnels_and_vteps() {
+        for (const auto& [index, peer] : tunnels_)
+            if (!is_tunnel_right(index)) add(PutTunnel{index, peer});
+        for (const auto& [key, wanted] : vteps_) {
+            const auto present = actual_.vteps.find(key);
+            const bool there = present != actual_.vteps.end() && stays(key, present->second);
+            const bool bridge_was_missing = !wanted.bridge.empty() && wanted.value.bridge_ifindex == 0;
+            if (!there || bridge_was_missing) put_vtep(key, wanted, nullptr);
+        }
+    }
+
     void drop_endpoints() {
         for (const auto& [key, value] : actual_.addresses)
-            if (!addresses_.contains(key)) add(DropAddress{key});
+            if (!addresses_.contains(key) && !stays_learned(key, value)) add(DropAddress{key});
         for (const auto& [ifindex, value] : actual_.endpoints) {
             const auto wanted = endpoints_.find(value.id);
             if (wanted == endpoints_.end() || wanted->second->host_ifindex != ifindex) add(DropEndpoint{ifindex});
@@ -97,9 +197,15 @@ private:
 
     void make_bridges() {
         for (const Network& network : desired_.networks) {
-            const BridgeState wanted = bridge_wanted(network, desired_.default_mtu);
+            const BridgeState wanted = bridge_wanted(network, desired_);
             const auto present = actual_.bridges.find(wanted.name);
             if (present == actual_.bridges.end() || present->second != wanted) add(MakeBridge{wanted});
+        }
+        for (const Network& network : desired_.networks) {
+            if (network.driver != NetworkDriver::kOverlay) continue;
+            const VxlanState wanted = vxlan_wanted(network, desired_);
+            const auto present = actual_.vxlans.find(wanted.name);
+            if (present == actual_.vxlans.end() || present->second != wanted) add(MakeVxlan{wanted});
         }
     }
 
@@ -113,6 +219,10 @@ private:
         for (const Network& network : desired_.networks) {
             put_device(network.bridge, {FNET_DEVICE_BRIDGE, network.id});
             if (hooks_of(index_of(network.bridge)) < kBridgeHooks) add(AttachBridge{network.bridge});
+            if (network.driver != NetworkDriver::kOverlay) continue;
+            const std::string vxlan = vxlan_ifname_for(network.id);
+            put_device(vxlan, {FNET_DEVICE_VXLAN, network.id});
+            if (hooks_of(index_of(vxlan)) < kVxlanHooks) add(AttachVxlan{vxlan});
         }
         for (const auto& [subnet, id] : subnets_) {
             const auto present = actual_.subnets.find(subnet);
@@ -140,7 +250,7 @@ private:
         }
         for (const auto& [key, value] : addresses_) {
             const auto present = actual_.addresses.find(key);
-            if (present == actual_.addresses.end() || !same_bytes(present->second, value)) add(PutAddress{key, value});
+            if (present == actual_.addresses.end() || !same_address(present->second, value)) add(PutAddress{key, value});
         }
     }
 
@@ -177,7 +287,10 @@ private:
     void drop_the_rest() {
         std::set<std::uint32_t> devices{FNET_LOOPBACK_IFINDEX};
         for (const std::string& uplink : desired_.uplinks) devices.insert(index_of(uplink));
-        for (const Network& network : desired_.networks) devices.insert(index_of(network.bridge));
+        for (const Network& network : desired_.networks) {
+            devices.insert(index_of(network.bridge));
+            if (network.driver == NetworkDriver::kOverlay) devices.insert(index_of(vxlan_ifname_for(network.id)));
+        }
         for (const auto& [ifindex, device] : actual_.devices)
             if (!devices.contains(ifindex)) add(DropDevice{ifindex});
         for (const Endpoint& endpoint : desired_.endpoints) devices.insert(endpoint.host_ifindex);
@@ -192,6 +305,13 @@ private:
         for (const auto& [name, link] : actual_.links) {
             const std::uint32_t endpoint_id = endpoint_id_of_host_ifname(name);
             if (endpoint_id != 0 && !endpoints_.contains(endpoint_id)) add(RemoveLink{name});
+        }
+        for (const auto& [name, vxlan] : actual_.vxlans) {
+            const bool wanted =
+                std::any_of(desired_.networks.begin(), desired_.networks.end(), [&, &ifname = name](const Network& network) {
+                    return network.driver == NetworkDriver::kOverlay && vxlan_ifname_for(network.id) == ifname;
+                });
+            if (!wanted) add(RemoveLink{name});
         }
         for (const auto& [name, bridge] : actual_.bridges) {
             const bool wanted = std::any_of(desired_.networks.begin(), desired_.networks.end(),
@@ -208,10 +328,14 @@ private:
     ServiceRows services_;
     std::map<fnet_source_key, std::uint32_t, AbiLess<fnet_source_key>> sources_;
     std::map<IpPrefix, std::uint32_t> subnets_;
+    std::map<std::uint32_t, IpAddress> tunnels_;
+    std::map<fnet_vtep_key, Vtep, AbiLess<fnet_vtep_key>> vteps_;
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> learned_;  // addresses that stay, by tunnel and network
 };
 
 struct Describe {
     std::string operator()(const MakeBridge& step) const { return "set up bridge " + step.wanted.name; }
+    std::string operator()(const MakeVxlan& step) const { return "set up vxlan interface " + step.wanted.name; }
     std::string operator()(const RemoveLink& step) const { return "remove link " + step.name; }
     std::string operator()(const PutDevice& step) const { return "register device " + step.link; }
     std::string operator()(const DropDevice& step) const { return "forget device with index " + std::to_string(step.ifindex); }
@@ -219,6 +343,7 @@ struct Describe {
     std::string operator()(const DropSubnet& step) const { return "forget subnet " + step.subnet.to_string(); }
     std::string operator()(const AttachUplink& step) const { return "attach to uplink " + step.link; }
     std::string operator()(const AttachBridge& step) const { return "attach to bridge " + step.link; }
+    std::string operator()(const AttachVxlan& step) const { return "attach to vxlan interface " + step.link; }
     std::string operator()(const ServeLoopback&) const { return "serve published ports on lo"; }
     std::string operator()(const DetachHooks& step) const { return "detach from device with index " + std::to_string(step.ifindex); }
     std::string operator()(const InstallEndpoint& step) const { return "install endpoint '" + step.endpoint.name + "'"; }
@@ -227,12 +352,21 @@ struct Describe {
     }
     std::string operator()(const PutAddress& step) const { return "register address " + from_abi(step.key.addr).to_string(); }
     std::string operator()(const DropAddress& step) const { return "forget address " + from_abi(step.key.addr).to_string(); }
+    std::string operator()(const PutTunnel& step) const { return "open tunnel to " + step.peer.to_string(); }
+    std::string operator()(const DropTunnel& step) const { return "close tunnel " + std::to_string(step.index); }
+    std::string operator()(const PutVtep& step) const { return "admit " + words_for(step.key); }
+    std::string operator()(const DropVtep& step) const { return "refuse " + words_for(step.key); }
     std::string operator()(const PutService& step) const { return "publish " + step.port.to_string(); }
     std::string operator()(const DropService& step) const {
         const PortRange ports = ports_of(step.key);
         return "withdraw host ports " + std::to_string(ports.first.value()) + "-" + std::to_string(ports.last.value());
     }
     std::string operator()(const DropSources& step) const { return "forget " + std::to_string(step.keys.size()) + " sources"; }
+
+    static std::string words_for(const fnet_vtep_key& key) {
+        if (same_bytes(key, fnet_vtep_key{})) return "VXLAN";
+        return "peer " + from_abi(key.peer).to_string() + (key.vni == 0 ? "" : " to VNI " + std::to_string(key.vni));
+    }
 };
 
 }  // namespace
@@ -241,14 +375,25 @@ std::string describe(const Step& step) {
     return std::visit(Describe{}, step);
 }
 
-BridgeState bridge_wanted(const Network& network, std::uint32_t default_mtu) {
+BridgeState bridge_wanted(const Network& network, const DesiredState& desired) {
     BridgeState wanted;
     wanted.name = network.bridge;
-    wanted.mtu = network.mtu != 0 ? network.mtu : default_mtu;
+    wanted.mtu = mtu_of(network, desired.default_mtu, desired.peers);
     for (const IpPrefix& subnet : network.subnets)
         if (const auto gateway = network.gateway(subnet.family()); gateway) wanted.addresses.emplace(*gateway, subnet.length());
     wanted.forwards4 = network.subnet(Family::kIpv4).has_value();
     wanted.forwards6 = wanted.ipv6 = network.subnet(Family::kIpv6).has_value();
+    return wanted;
+}
+
+VxlanState vxlan_wanted(const Network& network, const DesiredState& desired) {
+    VxlanState wanted;
+    wanted.name = vxlan_ifname_for(network.id);
+    wanted.vni = network.vni;
+    wanted.bridge = network.bridge;
+    wanted.mtu = mtu_of(network, desired.default_mtu, desired.peers);
+    wanted.isolated = !network.icc;
+    for (const Peer& peer : peers_of(network, desired.peers)) wanted.peers.insert(peer.address);
     return wanted;
 }
 

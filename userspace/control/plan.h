@@ -12,11 +12,14 @@
 
 #include "bpf/abi/endpoint.h"
 #include "bpf/abi/service.h"
+#include "bpf/abi/tunnel.h"
 #include "loader/base/net_types.h"
 #include "userspace/control/translate.h"
+#include "userspace/control/vxlan.h"
 #include "userspace/host/netlink.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
+#include "userspace/model/peer.h"
 
 namespace fastnet {
 
@@ -34,10 +37,12 @@ struct BridgeState {
 
 struct DesiredState {
     std::vector<std::string> uplinks{};
-    std::vector<Network> networks{};  ///< of driver bridge
+    std::vector<Network> networks{};  ///< that have a bridge
     std::uint32_t default_mtu = 1500;
-    std::vector<Endpoint> endpoints{};  ///< of mode bridge, whose host-side veth exists
+    std::vector<Endpoint> endpoints{};  ///< whose host-side veth exists
     std::vector<PublishedPort> ports{};
+    std::vector<Peer> peers{};
+    std::vector<RemoteEndpoint> remotes{};
 };
 
 struct ActualLink {
@@ -50,13 +55,16 @@ struct ActualLink {
 struct ActualState {
     std::map<std::string, ActualLink> links{};  ///< of the node's namespace, by name
     std::map<std::string, BridgeState> bridges{};
+    std::map<std::string, VxlanState> vxlans{};
     std::map<std::uint32_t, fnet_device> devices{};
     std::map<IpPrefix, std::uint32_t> subnets{};
     std::map<std::uint32_t, fnet_endpoint> endpoints{};
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses{};
+    std::map<std::uint32_t, IpAddress> tunnels{};  ///< the peers, by index; free places are left out
+    VtepRows vteps{};                              ///< read before `addresses`
     ServiceRows services{};
     std::map<fnet_source_key, std::uint32_t, AbiLess<fnet_source_key>> sources{};
-    /// Programs of ours by ifindex: one on lo, an uplink or an endpoint's veth, two on a bridge.
+    /// Programs of ours by ifindex: one on lo, an uplink or an endpoint's veth, two on a bridge or a vxlan device.
     std::map<std::uint32_t, unsigned> hooks{};
     bool loopback_sysctls = false;  ///< route_localnet and accept_local of lo
 };
@@ -65,6 +73,10 @@ struct ActualState {
 /// Makes the bridge, or corrects what differs.
 struct MakeBridge {
     BridgeState wanted;
+};
+/// Makes the vxlan device of an overlay network, or corrects what differs. It does not come up before its gates stand.
+struct MakeVxlan {
+    VxlanState wanted;
 };
 struct RemoveLink {
     std::string name;
@@ -89,6 +101,9 @@ struct AttachUplink {
 struct AttachBridge {
     std::string link;
 };
+struct AttachVxlan {
+    std::string link;
+};
 /// Program, device entry and settings of lo.
 struct ServeLoopback {};
 struct DetachHooks {
@@ -109,6 +124,24 @@ struct PutAddress {
 struct DropAddress {
     fnet_address_key key;
 };
+/// The peer at an index; what the packet path knows of the way there is forgotten.
+struct PutTunnel {
+    std::uint32_t index;
+    IpAddress peer;
+};
+struct DropTunnel {
+    std::uint32_t index;
+};
+/// The index of @p bridge is filled in by whoever carries it out, and the count of learned addresses kept but for `unlearned`.
+struct PutVtep {
+    fnet_vtep_key key;
+    fnet_vtep value;
+    std::string bridge{};  ///< empty: none
+    std::uint32_t unlearned = 0;
+};
+struct DropVtep {
+    fnet_vtep_key key;
+};
 /// With its lists of sources.
 struct PutService {
     PublishedPort port;
@@ -122,8 +155,9 @@ struct DropSources {
     std::vector<fnet_source_key> keys;
 };
 
-using Step = std::variant<MakeBridge, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink, AttachBridge, ServeLoopback,
-                          DetachHooks, InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutService, DropService, DropSources>;
+using Step = std::variant<MakeBridge, MakeVxlan, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink, AttachBridge,
+                          AttachVxlan, ServeLoopback, DetachHooks, InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutTunnel,
+                          DropTunnel, PutVtep, DropVtep, PutService, DropService, DropSources>;
 using Plan = std::vector<Step>;
 
 /// One line, for people.
@@ -133,6 +167,7 @@ std::string describe(const Step& step);
 Plan diff(const DesiredState& desired, const ActualState& actual);
 
 /// Parts of diff() that are useful alone.
-BridgeState bridge_wanted(const Network& network, std::uint32_t default_mtu);
+BridgeState bridge_wanted(const Network& network, const DesiredState& desired);
+VxlanState vxlan_wanted(const Network& network, const DesiredState& desired);
 
 }  // namespace fastnet

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "userspace/control/kernel.h"
 #include "userspace/host/sockets.h"
 #include "userspace/host/sysctl.h"
 #include "userspace/model/port_plan.h"
@@ -67,6 +68,9 @@ private:
                 return endpoint && *endpoint ? (*endpoint)->name : std::string{"?"};
             }));
         }
+        if (spec.protocol == Protocol::kUdp && spec.host_ports->overlaps(kVxlanPorts) && TRY(has_overlay()))
+            return conflict("publish '" + spec.to_string() + "': host port 4789/udp belongs to the node's overlay networks (VXLAN)",
+                            "choose another host port");
         const std::vector<LocalSocket> holders = TRY(sockets_in_the_way(spec.protocol, *spec.host_ports, addresses));
         if (holders.empty()) return *spec.host_ports;
         const LocalSocket& holder = holders.front();
@@ -87,9 +91,11 @@ private:
                     start = Port{static_cast<std::uint16_t>(last->value() + 1U)};
         }
         const std::vector<LocalSocket> sockets = TRY(sockets_in_the_way(spec.protocol, candidates, addresses));
+        const bool vxlan = spec.protocol == Protocol::kUdp && TRY(has_overlay());
         const auto obstacle = [&](const PortRange& wanted) -> Result<std::optional<PortRange>> {
             for (const PublishedPort& other : planned_)
                 if (other.protocol == spec.protocol && other.host_ports.overlaps(wanted)) return std::optional{other.host_ports};
+            if (vxlan && wanted.overlaps(kVxlanPorts)) return std::optional{kVxlanPorts};
             for (const LocalSocket& socket : sockets)
                 if (wanted.contains(socket.port)) return std::optional{PortRange{socket.port, socket.port}};
             return node_.store().port_obstacle(addresses, spec.protocol, wanted);
@@ -99,6 +105,8 @@ private:
         if (!from_range) CHECK_OK(node_.store().set_setting(setting::kPortCursor, std::to_string(chosen->last.value())));
         return *chosen;
     }
+
+    Result<bool> has_overlay() { return !overlay_filters(TRY(node_.store().networks())).empty(); }
 
     Node& node_;
     std::vector<PublishedPort> planned_;

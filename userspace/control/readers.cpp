@@ -118,16 +118,110 @@ Result<std::vector<EndpointView>> endpoint_views(Reader& reader) {
 Result<std::vector<NetworkView>> network_views(Reader& reader) {
     std::vector<NetworkView> views;
     std::vector<EndpointView> endpoints = TRY(endpoint_views(reader));
+    const std::vector<RemoteEndpoint> remotes = reader.has_store() ? TRY(reader.store().remote_endpoints()) : std::vector<RemoteEndpoint>{};
     for (const Network& network : reader.networks()) {
         NetworkView view;
         view.network = network;
         const auto link = reader.netlink().link(network.bridge);
         view.mtu = link ? link->mtu : network.mtu;
+        view.learning = learns(network, remotes);
         for (const EndpointView& endpoint : endpoints)
             if (endpoint.endpoint.network_id == network.id) view.endpoints.push_back(endpoint);
         views.push_back(std::move(view));
     }
     return views;
+}
+
+/// What the packet path knows of the other nodes.
+struct PeerMaps {
+    std::map<std::uint32_t, fnet_tunnel> tunnels{};
+    VtepRows vteps{};
+    std::map<std::uint32_t, std::string> links{};  ///< names of the tunnels' exits
+};
+
+Result<PeerMaps> read_peer_maps(const Datapath* datapath, const Netlink& netlink, const std::vector<Peer>& peers) {
+    PeerMaps maps;
+    if (datapath == nullptr || peers.empty()) return maps;
+    for (const Peer& peer : peers) {
+        if (maps.tunnels.contains(peer.tunnel)) continue;
+        const auto tunnel = TRY(datapath->tunnels().get(peer.tunnel));
+        if (!tunnel || !same_bytes(tunnel->peer, to_abi(peer.address))) continue;  // not carried out yet
+        maps.tunnels.emplace(peer.tunnel, *tunnel);
+        if (tunnel->exit_ifindex != 0) maps.links.emplace(tunnel->exit_ifindex, netlink.link_name(tunnel->exit_ifindex));
+    }
+    CHECK_OK(datapath->vteps().for_each([&](const auto& key, const auto& value) { maps.vteps.emplace(key, value); }));
+    return maps;
+}
+
+/// @p network nullptr: with the counts of all networks.
+PeerView peer_view(const Peer& peer, const Network* network, const PeerMaps& maps, const std::vector<RemoteEndpoint>& remotes) {
+    PeerView view;
+    view.address = peer.address;
+    for (const RemoteEndpoint& remote : remotes)
+        if (remote.tunnel == peer.tunnel && (network == nullptr || remote.network_id == network->id)) ++view.endpoints;
+    for (const auto& [key, vtep] : maps.vteps)
+        if (vtep.tunnel == peer.tunnel && (network == nullptr || vtep.network == network->id)) view.learned += vtep.learned;
+    const auto tunnel = maps.tunnels.find(peer.tunnel);
+    if (tunnel == maps.tunnels.end()) return view;
+    const fnet_tunnel& value = tunnel->second;
+    view.mtu = value.mtu;
+    if (const auto link = maps.links.find(value.exit_ifindex); link != maps.links.end()) view.uplink = link->second;
+    view.sent_packets = value.sent_packets;
+    view.sent_bytes = value.sent_bytes;
+    view.received_packets = value.received_packets;
+    view.received_bytes = value.received_bytes;
+    view.dropped_packets = value.dropped_packets;
+    return view;
+}
+
+const Network* find_network(const std::vector<Network>& networks, const std::optional<std::uint32_t>& id) {
+    const auto found = std::find_if(networks.begin(), networks.end(), [&](const Network& one) { return one.id == id; });
+    return found == networks.end() ? nullptr : &*found;
+}
+
+Result<std::vector<PeerView>> peer_views(Store& store, const Netlink& netlink, const Datapath* datapath) {
+    const std::vector<Peer> peers = TRY(store.peers());
+    const std::vector<RemoteEndpoint> remotes = TRY(store.remote_endpoints());
+    const std::vector<Network> networks = TRY(store.networks());
+    const PeerMaps maps = TRY(read_peer_maps(datapath, netlink, peers));
+    std::vector<PeerView> views;
+    for (const Peer& peer : peers) {
+        const Network* const network = find_network(networks, peer.network_id);
+        PeerView view = peer_view(peer, network, maps, remotes);
+        if (network != nullptr) view.network = network->name;
+        views.push_back(std::move(view));
+    }
+    return views;
+}
+
+/// What an overlay network has on other nodes.
+Status add_remote_side(Reader& reader, NetworkView& view) {
+    const Network& network = view.network;
+    if (network.driver != NetworkDriver::kOverlay) return ok();
+    const std::vector<Peer> peers = peers_of(network, TRY(reader.store().peers()));
+    const std::vector<RemoteEndpoint> remotes = TRY(reader.store().remote_endpoints());
+    const Datapath* const datapath = reader.datapath() ? &*reader.datapath() : nullptr;
+    const PeerMaps maps = TRY(read_peer_maps(datapath, reader.netlink(), peers));
+    for (const Peer& peer : peers) {
+        view.peers.push_back(peer_view(peer, &network, maps, remotes));
+        if (peer.network_id) view.peers.back().network = network.name;
+    }
+    if (datapath == nullptr) return ok();
+    const std::uint64_t now = monotonic_now();
+    CHECK_OK(datapath->addresses().for_each([&](const fnet_address_key& key, const fnet_address& value) {
+        const auto peer = std::find_if(peers.begin(), peers.end(), [&](const Peer& one) { return one.tunnel == value.tunnel; });
+        if (key.network != network.id || value.tunnel == 0 || peer == peers.end()) return;
+        RemoteAddressView remote;
+        remote.address = from_abi(key.addr);
+        remote.mac = mac_from_abi(value.mac);
+        remote.peer = peer->address;
+        remote.learned = is_learned(value);
+        if (remote.learned) remote.silent_seconds = static_cast<double>(now - std::min<std::uint64_t>(now, value.seen_ns)) / kSecond;
+        view.remotes.push_back(remote);
+    }));
+    std::sort(view.remotes.begin(), view.remotes.end(),
+              [](const RemoteAddressView& a, const RemoteAddressView& b) { return a.address < b.address; });
+    return ok();
 }
 
 /// Programs in the order of their interfaces.
@@ -234,7 +328,7 @@ Result<StatsView> read_stats(const NodePaths& paths) {
     }
     view.verdicts = verdict_views(counts);
     for (const Endpoint& endpoint : reader.endpoints()) {
-        if (endpoint.mode != EndpointMode::kBridge || !reader.datapath()) continue;
+        if (!has_veth(endpoint.mode) || !reader.datapath()) continue;
         const fnet_endpoint value = TRY(reader.datapath()->endpoints().get(endpoint.host_ifindex)).value_or(fnet_endpoint{});
         const Totals& now = live[endpoint.host_ifindex];
         view.endpoints.push_back({endpoint.name, value.fast_packets + now.packets, value.fast_bytes + now.bytes, value.kernel_packets,
@@ -249,9 +343,37 @@ Result<std::vector<NetworkView>> read_networks(const NodePaths& paths) {
 }
 
 Result<NetworkView> read_network(const NodePaths& paths, const std::string& name) {
-    for (NetworkView& view : TRY(read_networks(paths)))
-        if (view.network.name == name) return std::move(view);
+    Reader reader = TRY(Reader::open(paths));
+    for (NetworkView& view : TRY(network_views(reader))) {
+        if (view.network.name != name) continue;
+        CHECK_OK(add_remote_side(reader, view));
+        return std::move(view);
+    }
     return not_found("network '" + name + "' does not exist", "`fastnet network ls` lists the networks");
+}
+
+Result<std::vector<PeerView>> read_peers(const NodePaths& paths) {
+    Reader reader = TRY(Reader::open(paths));
+    if (!reader.has_store()) return std::vector<PeerView>{};
+    return peer_views(reader.store(), reader.netlink(), reader.datapath() ? &*reader.datapath() : nullptr);
+}
+
+Result<std::vector<RemoteEndpointView>> read_remote_endpoints(const NodePaths& paths) {
+    Reader reader = TRY(Reader::open(paths));
+    std::vector<RemoteEndpointView> views;
+    if (!reader.has_store()) return views;
+    for (RemoteEndpoint& remote : TRY(reader.store().remote_endpoints())) {
+        std::string network = reader.network_name(remote.network_id);
+        views.push_back({std::move(remote), std::move(network)});
+    }
+    return views;
+}
+
+Result<PeerView> read_peer(Node& node, const IpAddress& address, const std::optional<std::uint32_t>& network_id) {
+    const auto network = network_id ? TRY(node.store().find_network(*network_id)) : std::nullopt;
+    for (PeerView& view : TRY(peer_views(node.store(), node.netlink(), &node.datapath())))
+        if (view.address == address && view.network == (network ? network->name : "")) return std::move(view);
+    return not_found(address.to_string() + " is no peer");
 }
 
 Result<StatusView> read_status(const NodePaths& paths) {
@@ -301,7 +423,7 @@ Result<PrepareView> read_preparation(Node& node) {
     view.uplinks = uplink_views(node.netlink(), node.uplinks(), hooks);
     view.cgroup_hooks = cgroup_hooks(hooks);
     if (auto network = TRY(node.store().find_network(kDefaultNetworkName)); network) {
-        view.network.mtu = network->mtu != 0 ? network->mtu : node.default_mtu();
+        view.network.mtu = TRY(node.mtu_of(*network));
         view.network.network = *std::move(network);
     }
     view.masquerade_ports = TRY(node.store().setting(setting::kMasqueradePorts)).value_or("");

@@ -19,8 +19,13 @@ Result<std::vector<FlowView>> read_flows(const NodePaths& paths);
 Result<StatsView> read_stats(const NodePaths& paths);
 Result<std::vector<NetworkView>> read_networks(const NodePaths& paths);
 Result<NetworkView> read_network(const NodePaths& paths, const std::string& name);
+/// Each record of a peer, and what the packet path knows of it.
+Result<std::vector<PeerView>> read_peers(const NodePaths& paths);
+Result<std::vector<RemoteEndpointView>> read_remote_endpoints(const NodePaths& paths);
 Result<StatusView> read_status(const NodePaths& paths);
 /// After a preparation: what is attached.
 Result<PrepareView> read_preparation(Node& node);
+/// After a peer was added: its row.
+Result<PeerView> read_peer(Node& node, const IpAddress& address, const std::optional<std::uint32_t>& network_id);
 
 }  // namespace fastnet

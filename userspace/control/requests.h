@@ -38,6 +38,7 @@ struct AttachRequest {
     std::vector<IpAddress> ips{};
     std::optional<MacAddress> mac{};
     std::string ifname{};  ///< empty: chosen, eth0 first
+    std::int32_t gateway_priority = 0;
     std::vector<PublishSpec> ports{};
     AccessList sources{};  ///< of each of `ports`
     PrepareRequest prepare{};
@@ -61,6 +62,18 @@ struct NetworkRequest {
     std::uint32_t vni = 0;
     std::string parent{};
     std::map<std::string, std::string> options{};
+};
+
+struct PeerRequest {
+    IpAddress address{};
+    std::string network{};  ///< empty: of every overlay network, later ones too
+};
+
+struct RemoteEndpointRequest {
+    std::vector<IpAddress> ips{};  ///< one per family
+    IpAddress peer{};
+    std::string network{};
+    std::optional<MacAddress> mac{};  ///< unset: the one that fastnet gives with that IPv4 address
 };
 
 }  // namespace fastnet

@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 
 #include "userspace/model/network_options.h"
 #include "userspace/model/port_plan.h"
@@ -73,6 +75,12 @@ Port port_from_abi(__be16 port) {
     return Port{ntohs(port)};
 }
 
+MacAddress mac_from_abi(const __u8 (&mac)[FNET_MAC_LEN]) {
+    std::array<std::uint8_t, FNET_MAC_LEN> bytes{};
+    std::copy(std::begin(mac), std::end(mac), bytes.begin());
+    return MacAddress{bytes};
+}
+
 fnet_subnet_key subnet_key(const IpPrefix& subnet) {
     fnet_subnet_key key{};
     key.prefix_len = abi_prefix_len(subnet);
@@ -100,6 +108,52 @@ fnet_address address_value(std::uint32_t host_ifindex, const MacAddress& mac) {
     return value;
 }
 
+fnet_address remote_address_value(std::uint32_t tunnel, const MacAddress& mac) {
+    fnet_address value{};
+    value.tunnel = tunnel;
+    copy_mac(mac, value.mac);
+    return value;
+}
+
+bool is_learned(const fnet_address& address) {
+    return (address.flags & FNET_ADDRESS_LEARNED) != 0;
+}
+
+bool same_address(const fnet_address& a, const fnet_address& b) {
+    fnet_address seen_alike = a;
+    seen_alike.slot = b.slot;
+    seen_alike.seen_ns = b.seen_ns;
+    return same_bytes(seen_alike, b);
+}
+
+fnet_vtep_key vtep_key(const IpAddress& peer, std::uint32_t vni) {
+    fnet_vtep_key key{};
+    key.peer = to_abi(peer);
+    key.vni = vni;
+    return key;
+}
+
+fnet_vtep vtep_value(const Network& network, std::uint32_t tunnel, bool learning) {
+    fnet_vtep value{};
+    value.network = network.id;
+    value.tunnel = tunnel;
+    if (learning) value.flags |= FNET_VTEP_LEARN;
+    if (!network.icc) value.flags |= FNET_VTEP_NO_ICC;
+    return value;
+}
+
+bool same_vtep(const fnet_vtep& a, const fnet_vtep& b) {
+    fnet_vtep counted_alike = a;
+    counted_alike.learned = b.learned;
+    return same_bytes(counted_alike, b);
+}
+
+fnet_tunnel tunnel_value(const IpAddress& peer) {
+    fnet_tunnel value{};
+    value.peer = to_abi(peer);
+    return value;
+}
+
 fnet_endpoint endpoint_value(const Endpoint& endpoint, const Network& network, std::uint32_t bridge_ifindex) {
     fnet_endpoint value{};
     value.id = endpoint.id;
@@ -112,6 +166,7 @@ fnet_endpoint endpoint_value(const Endpoint& endpoint, const Network& network, s
     if (const auto gateway = network.gateway(Family::kIpv4); gateway) value.gateway4 = to_abi(*gateway);
     if (const auto gateway = network.gateway(Family::kIpv6); gateway) value.gateway6 = to_abi(*gateway);
     copy_mac(endpoint.mac, value.mac);
+    value.vni = network.vni;
     if (network.internal) value.flags |= FNET_ENDPOINT_INTERNAL;
     if (!network.icc) value.flags |= FNET_ENDPOINT_NO_ICC;
     if (gateway_mode(network, Family::kIpv4) == GatewayMode::kRouted) value.flags |= FNET_ENDPOINT_ROUTED4;

@@ -12,6 +12,7 @@
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
 #include "userspace/model/node.h"
+#include "userspace/model/peer.h"
 
 namespace fastnet {
 
@@ -79,10 +80,42 @@ struct StatsView {
     std::vector<EndpointStatsView> endpoints{};
 };
 
+/// A record of a peer, and what the packet path knows of it.
+struct PeerView {
+    IpAddress address{};
+    std::string network{};           ///< empty: of every overlay network
+    std::uint64_t endpoints = 0;     ///< remote ones that were named, here as below on that network or on all
+    std::uint64_t learned = 0;       ///< addresses
+    std::uint32_t mtu = 0;           ///< bytes of inner packet that fit; 0: not known yet
+    std::string uplink{};            ///< by which it is reached; empty: not known yet
+    std::uint64_t sent_packets = 0;  ///< of all its networks, as the other counters
+    std::uint64_t sent_bytes = 0;
+    std::uint64_t received_packets = 0;
+    std::uint64_t received_bytes = 0;
+    std::uint64_t dropped_packets = 0;
+};
+
+struct RemoteEndpointView {
+    RemoteEndpoint remote{};
+    std::string network{};
+};
+
+/// An address on another node, as the packet path has it.
+struct RemoteAddressView {
+    IpAddress address{};
+    MacAddress mac{};
+    IpAddress peer{};
+    bool learned = false;
+    double silent_seconds = 0;  ///< if learned
+};
+
 struct NetworkView {
     Network network{};
     std::uint32_t mtu = 0;  ///< in force
     std::vector<EndpointView> endpoints{};
+    bool learning = false;  ///< overlay, as the rest
+    std::vector<PeerView> peers{};
+    std::vector<RemoteAddressView> remotes{};
 };
 
 struct UplinkView {

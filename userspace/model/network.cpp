@@ -57,7 +57,8 @@ Status check_ip_range(const Network& network, const IpPrefix& range) {
 
 Status check_driver_fields(const Network& network) {
     const bool on_parent = network.driver == NetworkDriver::kMacvlan || network.driver == NetworkDriver::kIpvlan;
-    if (network.vni > kMaxVni) return usage_error("VNI " + std::to_string(network.vni) + " is above 16777215");
+    if (network.vni > kMaxVni)
+        return usage_error("VNI " + std::to_string(network.vni) + " is above 16777215", "take one from 1 to 16777215");
     if (network.vni != 0 && network.driver != NetworkDriver::kOverlay) return usage_error("only an overlay network has a VNI");
     if (network.vni == 0 && network.driver == NetworkDriver::kOverlay)
         return usage_error("an overlay network needs a VNI from 1 to 16777215");

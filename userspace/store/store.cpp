@@ -92,6 +92,9 @@ Error no_such_network(std::uint32_t id) {
 Error no_such_endpoint(std::uint32_t id) {
     return not_found("endpoint with id " + std::to_string(id) + " does not exist");
 }
+Error no_such_peer(const IpAddress& address, const std::string& of_what) {
+    return not_found(address.to_string() + " is no peer " + of_what, "`fastnet peer ls` lists the peers");
+}
 Error no_such_port(std::uint32_t id) {
     return not_found("published port with id " + std::to_string(id) + " does not exist");
 }
@@ -1031,11 +1034,19 @@ Result<std::vector<Peer>> Store::peers() {
 
 Status Store::remove_peer(const IpAddress& address, std::optional<std::uint32_t> network_id) {
     Transaction transaction = TRY(begin(Durability::kPowerLoss));
-    Statement remove = TRY(db_.prepare("DELETE FROM peers WHERE tunnel_id = ? AND (? = 0 OR network_id = ?)"));
-    const std::int64_t network = network_id.value_or(0);
-    remove.bind(TRY(tunnel_of(db_, address))).bind(network).bind(network);
-    const std::string of_what = network_id ? " of network " + in_quotes(TRY(network_name(db_, *network_id))) : "";
-    CHECK_OK(run_on_one(db_, remove, not_found(address.to_string() + " is no peer" + of_what, "`fastnet peer ls` lists the peers")));
+    Statement remove = TRY(db_.prepare("DELETE FROM peers WHERE tunnel_id = ? AND ifnull(network_id, 0) = ?"));
+    remove.bind(TRY(tunnel_of(db_, address))).bind(network_id.value_or(0));
+    const std::string of_what =
+        network_id ? "of network " + in_quotes(TRY(network_name(db_, *network_id))) : std::string{"of all networks"};
+    CHECK_OK(run_on_one(db_, remove, no_such_peer(address, of_what)));
+    CHECK_OK(forget_former_peers(db_));
+    return transaction.commit();
+}
+
+Status Store::forget_peer(const IpAddress& address) {
+    Transaction transaction = TRY(begin(Durability::kPowerLoss));
+    Statement remove = TRY(db_.prepare("DELETE FROM peers WHERE tunnel_id = ?"));
+    CHECK_OK(run_on_one(db_, remove.bind(TRY(tunnel_of(db_, address))), no_such_peer(address, "of any network")));
     CHECK_OK(forget_former_peers(db_));
     return transaction.commit();
 }

@@ -133,9 +133,10 @@ public:
     /// found. kMostPeers addresses: conflict. Survives a power cut.
     Result<bool> add_peer(const IpAddress& address, std::optional<std::uint32_t> network_id);
     Result<std::vector<Peer>> peers();  ///< by tunnel; of all networks first, then by network
-    /// The record of that network, or with nullopt every record of the address. With the last record that makes it a peer of a
-    /// network, its remote endpoints there go. Unknown: not found.
+    /// That one record. With the last one that makes it a peer of a network, its remote endpoints there go. Unknown: not found.
     Status remove_peer(const IpAddress& address, std::optional<std::uint32_t> network_id);
+    /// Every record of the address. Unknown: not found.
+    Status forget_peer(const IpAddress& address);
     /// Adds @p remote (id and tunnel are filled in). An address outside the subnet, or no addresses: usage. No peer of the
     /// network: not found. Address or MAC taken: conflict that names by whom. The very same is there already: that one.
     Result<RemoteEndpoint> add_remote_endpoint(RemoteEndpoint remote);

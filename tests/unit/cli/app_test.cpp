@@ -51,6 +51,12 @@ INSTANTIATE_TEST_SUITE_P(
         Args{"network", "create", "blue"},
         Args{"network", "create", "blue", "--subnet", "10.0.0.0/24", "--subnet", "fd00::/64", "--gateway", "10.0.0.1", "--mtu", "1400",
              "--internal", "--no-icc", "--ip-range", "10.0.0.0/25", "--opt", "a=b", "--opt", "c=d=e"},
+        Args{"network", "create", "blue", "--driver", "overlay", "--vni", "7", "--opt", "learning=off"},
+        Args{"attach", "--mode", "overlay", "--network", "blue", "--netns", "web", "--gw-priority", "-5"},
+        Args{"run", "--mode", "overlay", "--network", "blue", "--gw-priority=7", "--", "true"}, Args{"peer", "add", "192.0.2.7"},
+        Args{"peer", "add", "2001:db8::7", "--network", "blue", "--json"}, Args{"peer", "ls"}, Args{"peer", "rm", "192.0.2.7"},
+        Args{"peer", "endpoint", "add", "10.77.0.9", "fd77::9", "--peer", "192.0.2.7", "--network", "blue", "--mac", "02:00:00:00:00:09"},
+        Args{"peer", "endpoint", "ls", "--json"}, Args{"peer", "endpoint", "rm", "10.77.0.9", "--network", "blue"},
         Args{"network", "ls", "--json"}, Args{"network", "inspect", "blue"}, Args{"network", "rm", "blue"}, Args{"endpoints"},
         Args{"ports", "--json"}, Args{"flows"}, Args{"stats"}, Args{"status"}, Args{"doctor"}, Args{"cleanup"}));
 
@@ -90,9 +96,34 @@ INSTANTIATE_TEST_SUITE_P(
         Args{"network", "create", "--", ""}, Args{"network", "create", "--", "-dash"}, Args{"network", "create", "blue", "--mtu", "67"},
         Args{"network", "create", "blue", "--mtu", "x"}, Args{"network", "create", "blue", "--subnet", "10.0.0.1/24"},
         Args{"network", "create", "blue", "--subnet", "banana"}, Args{"network", "create", "blue", "--driver", "carrier-pigeon"},
-        Args{"network", "create", "blue", "--driver", "overlay"}, Args{"network", "create", "blue", "--opt", "novalue"},
+        Args{"network", "create", "blue", "--driver", "macvlan"}, Args{"network", "create", "blue", "--opt", "novalue"},
         Args{"network", "create", "blue", "--opt", "a=1", "--opt", "a=2"}, Args{"network", "create", "blue", "--vni", "5"},
         Args{"network", "inspect"}, Args{"network", "rm", "a", "b"}, Args{"endpoints", "extra"}, Args{"status", "--mode", "x"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Overlay, BadCommands,
+    ::testing::Values(
+        Args{"network", "create", "blue", "--driver", "overlay", "--vni", "0"},
+        Args{"network", "create", "blue", "--driver", "overlay", "--vni", "16777216"},
+        Args{"network", "create", "blue", "--driver", "overlay", "--parent", "eth0"},
+        Args{"network", "create", "blue", "--driver", "overlay", "--opt", "learning=maybe"},
+        Args{"network", "create", "blue", "--opt", "learning=on"}, Args{"attach", "--mode", "overlay", "--network", "blue"},
+        Args{"attach", "--mode", "overlay", "--netns", "web"}, Args{"run", "--mode", "overlay", "--", "true"},
+        Args{"attach", "--netns", "web", "--gw-priority", "high"}, Args{"attach", "--netns", "web", "--gw-priority", "2147483648"},
+        Args{"attach", "--gw-priority", "1"}, Args{"run", "--mode", "none", "--gw-priority", "1", "--", "true"}, Args{"peer"},
+        Args{"peer", "add"}, Args{"peer", "frob"}, Args{"peer", "add", "node2"}, Args{"peer", "add", "192.0.2.7/24"},
+        Args{"peer", "add", "127.0.0.1"}, Args{"peer", "add", "0.0.0.0"}, Args{"peer", "add", "::"}, Args{"peer", "add", "224.0.0.1"},
+        Args{"peer", "add", "fe80::1"}, Args{"peer", "add", "169.254.0.1"}, Args{"peer", "add", "192.0.2.7", "--network", ""},
+        Args{"peer", "add", "192.0.2.7", "192.0.2.8"}, Args{"peer", "rm"}, Args{"peer", "rm", "x"}, Args{"peer", "endpoint"},
+        Args{"peer", "endpoint", "add", "10.77.0.9"}, Args{"peer", "endpoint", "add", "10.77.0.9", "--network", "blue"},
+        Args{"peer", "endpoint", "add", "10.77.0.9", "--peer", "192.0.2.7"},
+        Args{"peer", "endpoint", "add", "fd77::9", "--peer", "192.0.2.7", "--network", "blue"},
+        Args{"peer", "endpoint", "add", "10.77.0.9", "10.77.0.8", "--peer", "192.0.2.7", "--network", "blue"},
+        Args{"peer", "endpoint", "add", "10.77.0.9", "--peer", "127.0.0.1", "--network", "blue"},
+        Args{"peer", "endpoint", "add", "10.77.0.9", "--peer", "192.0.2.7", "--network", "blue", "--mac", "red"},
+        Args{"peer", "endpoint", "add", "10.77.0.9", "--peer", "192.0.2.7", "--network", "blue", "--mac", "01:00:00:00:00:01"},
+        Args{"peer", "endpoint", "add", "10.77.0.9", "--peer", "192.0.2.7", "--network", "blue", "--mac", "02:66:6e:00:00:01"},
+        Args{"peer", "endpoint", "rm", "10.77.0.9"}));
 
 INSTANTIATE_TEST_SUITE_P(Sources, BadCommands,
                          ::testing::Values(Args{"publish", "web", "2000:80", "--allow"}, Args{"publish", "web", "2000:80", "--allow", ""},
@@ -151,7 +182,15 @@ TEST(CommandLine, EveryHelpHasAnExample) {
                                                  {"cleanup"},
                                                  {"endpoints"},
                                                  {"network", "inspect"},
-                                                 {"network", "rm"}}) {
+                                                 {"network", "rm"},
+                                                 {"peer"},
+                                                 {"peer", "add"},
+                                                 {"peer", "ls"},
+                                                 {"peer", "rm"},
+                                                 {"peer", "endpoint"},
+                                                 {"peer", "endpoint", "add"},
+                                                 {"peer", "endpoint", "ls"},
+                                                 {"peer", "endpoint", "rm"}}) {
         for (const char* flag : {"-h", "--help"}) {
             Args args = command;
             args.emplace_back(flag);

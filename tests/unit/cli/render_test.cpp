@@ -41,7 +41,8 @@ ordered_json json(const std::string& text) {
 TEST(Json, EndpointHasTheFieldsOfTheContract) {
     EXPECT_EQ(json(render(web(), Format::kJson)), ordered_json::parse(R"({
         "name": "web", "mode": "bridge", "network": "default", "netns": "web", "ifname": "eth0", "ipv4": "172.30.0.2/16", "ipv6": null,
-        "mac": "02:42:ac:1e:00:02", "gateway": "172.30.0.1", "gateway6": null, "mtu": 1500, "published": [
+        "mac": "02:42:ac:1e:00:02", "gateway": "172.30.0.1", "gateway6": null, "mtu": 1500, "gateway_priority": 0,
+        "published": [
             {"host_ip": "0.0.0.0", "host_port": 2000, "host_port_end": null, "container_port": 80, "container_port_end": null, "protocol": "tcp"},
             {"host_ip": "::", "host_port": 3000, "host_port_end": 3009, "container_port": 4000, "container_port_end": 4009, "protocol": "udp"}]
     })"));
@@ -141,6 +142,70 @@ TEST(Json, NetworkHasNullsForWhatIsNotSet) {
     EXPECT_EQ(value["icc"], true);
     EXPECT_EQ(value["options"], ordered_json::object());
     EXPECT_EQ(value["endpoints"], ordered_json::parse(R"(["web"])"));
+    EXPECT_TRUE(value["vni"].is_null());
+    EXPECT_TRUE(value["learning"].is_null());
+    EXPECT_EQ(value["peers"], ordered_json::array());
+    EXPECT_EQ(value["remote_endpoints"], ordered_json::array());
+}
+
+PeerView peer() {
+    PeerView view;
+    view.address = *IpAddress::parse("192.0.2.7");
+    view.endpoints = 2;
+    view.learned = 3;
+    view.mtu = 1450;
+    view.uplink = "eth0";
+    view.sent_packets = 4;
+    view.sent_bytes = 5;
+    view.received_packets = 6;
+    view.received_bytes = 7;
+    view.dropped_packets = 8;
+    return view;
+}
+
+TEST(Json, PeerRowSaysWhereItIsAndWhatWentThere) {
+    EXPECT_EQ(json(render(peer(), Format::kJson)), ordered_json::parse(R"({"address": "192.0.2.7", "network": null, "endpoints": 2,
+        "learned": 3, "mtu": 1450, "uplink": "eth0", "sent_packets": 4, "sent_bytes": 5, "received_packets": 6, "received_bytes": 7,
+        "dropped_packets": 8})"));
+    PeerView fresh;
+    fresh.address = *IpAddress::parse("2001:db8::7");
+    fresh.network = "blue";
+    const ordered_json value = json(render(std::vector{fresh}, Format::kJson))[0];
+    EXPECT_EQ(value["network"], "blue");
+    EXPECT_TRUE(value["mtu"].is_null());
+    EXPECT_TRUE(value["uplink"].is_null());
+}
+
+TEST(Json, RemoteEndpointRowHasItsAddressesAndItsPeer) {
+    RemoteEndpointView view;
+    view.network = "blue";
+    view.remote.peer = *IpAddress::parse("192.0.2.7");
+    view.remote.ipv4 = *IpAddress::parse("10.77.0.9");
+    view.remote.mac = *MacAddress::parse("02:42:0a:4d:00:09");
+    EXPECT_EQ(json(render(view, Format::kJson)), ordered_json::parse(R"({"network": "blue", "peer": "192.0.2.7", "ipv4": "10.77.0.9",
+        "ipv6": null, "mac": "02:42:0a:4d:00:09"})"));
+}
+
+TEST(Json, OverlayNetworkShowsItsPeersAndWhatIsBehindThem) {
+    NetworkView view;
+    view.network.name = "blue";
+    view.network.driver = NetworkDriver::kOverlay;
+    view.network.vni = 7;
+    view.learning = true;
+    view.peers = {peer()};
+    view.remotes = {{*IpAddress::parse("10.77.0.8"), *MacAddress::parse("02:42:0a:4d:00:08"), *IpAddress::parse("192.0.2.7"), true, 1.5},
+                    {*IpAddress::parse("10.77.0.9"), *MacAddress::parse("02:42:0a:4d:00:09"), *IpAddress::parse("192.0.2.7"), false, 0}};
+    const ordered_json value = json(render(view, Format::kJson));
+    EXPECT_EQ(value["vni"], 7);
+    EXPECT_EQ(value["learning"], true);
+    EXPECT_EQ(value["peers"][0]["address"], "192.0.2.7");
+    EXPECT_EQ(value["remote_endpoints"], ordered_json::parse(R"([
+        {"address": "10.77.0.8", "mac": "02:42:0a:4d:00:08", "peer": "192.0.2.7", "learned": true, "silent_seconds": 1.5},
+        {"address": "10.77.0.9", "mac": "02:42:0a:4d:00:09", "peer": "192.0.2.7", "learned": false, "silent_seconds": null}])"));
+    EXPECT_FALSE(json(render(std::vector{view}, Format::kJson))[0].contains("peers")) << "a list shows networks";
+    const std::string text = render(view, Format::kText);
+    EXPECT_NE(text.find("overlay with VNI 7"), std::string::npos) << text;
+    EXPECT_NE(text.find("remote 10.77.0.8: 02:42:0a:4d:00:08 behind 192.0.2.7, learned, silent for 1s"), std::string::npos) << text;
 }
 
 TEST(Json, DoctorSaysWhetherItIsHealthy) {
@@ -168,6 +233,8 @@ TEST(Tables, SaySoWhenThereIsNothing) {
     port.port.sources.allow.assign(5000, *IpPrefix::parse("10.0.0.0/8"));
     EXPECT_NE(render(std::vector<PortView>{port}, Format::kText).find("allow 5000 deny 1 prefixes"), std::string::npos);
     EXPECT_EQ(render(CleanupView{}, Format::kText), "nothing to remove\n");
+    EXPECT_EQ(render(std::vector<PeerView>{}, Format::kText), "no peers\n");
+    EXPECT_EQ(render(std::vector<RemoteEndpointView>{}, Format::kText), "no remote endpoints\n");
 }
 
 TEST(Tables, AlignTheirColumns) {

@@ -199,9 +199,166 @@ TEST(Plan, NetworkOfBothFamiliesHasASubnetForEach) {
 
 TEST(Plan, MtuOfTheNetworkWinsOverTheUplinks) {
     Network network = default_network();
-    EXPECT_EQ(bridge_wanted(network, 9000).mtu, 9000U);
+    DesiredState desired = desired_overlay_node();
+    desired.default_mtu = 9000;
+    EXPECT_EQ(bridge_wanted(network, desired).mtu, 9000U);
+    EXPECT_EQ(bridge_wanted(overlay_network(), desired).mtu, 8950U);
+    EXPECT_EQ(vxlan_wanted(overlay_network(), desired).mtu, 8950U);
     network.mtu = 1400;
-    EXPECT_EQ(bridge_wanted(network, 9000).mtu, 1400U);
+    EXPECT_EQ(bridge_wanted(network, desired).mtu, 1400U);
+}
+
+class PlanOfAnOverlay : public ::testing::Test {
+protected:
+    void learn(const char* address, std::uint32_t tunnel) {
+        actual_.addresses.emplace(address_key(ip(address), kOverlayId), learned_address(tunnel));
+        for (auto& [key, vtep] : actual_.vteps)
+            if (key.vni == 7 && vtep.tunnel == tunnel) ++vtep.learned;
+    }
+    void add_peer(const char* address, std::uint32_t tunnel) { desired_.peers.push_back({ip(address), kOverlayId, tunnel}); }
+    DesiredState desired_ = desired_overlay_node();
+    ActualState actual_ = actual_overlay_node();
+};
+
+TEST_F(PlanOfAnOverlay, ThatStandsIsEmpty) {
+    EXPECT_THAT(steps(desired_, actual_), IsEmpty());
+    learn("10.77.0.8", 1);
+    EXPECT_THAT(steps(desired_, actual_), IsEmpty()) << "what the packet path learned and counted is its own";
+}
+
+TEST_F(PlanOfAnOverlay, IsBuiltFromTheDevicesToThePeersToTheirEndpoints) {
+    desired_.remotes = {remote_endpoint()};
+    EXPECT_THAT(
+        steps(desired_, actual_node()),
+        ElementsAre("set up bridge fn-2-blue", "set up vxlan interface fnx-2", "register device fn-2-blue", "attach to bridge fn-2-blue",
+                    "register device fnx-2", "attach to vxlan interface fnx-2", "register subnet 10.77.0.0/24", "open tunnel to 192.0.2.7",
+                    "admit VXLAN", "admit peer 192.0.2.7", "admit peer 192.0.2.7 to VNI 7", "register address 10.77.0.9"));
+}
+
+TEST_F(PlanOfAnOverlay, EachMissingPieceIsPutBackAlone) {
+    const struct {
+        const char* what;
+        void (*break_it)(ActualState&);
+        std::string step;
+    } cases[] = {
+        {"both gates", [](ActualState& s) { s.hooks.erase(kVxlanIndex); }, "attach to vxlan interface fnx-2"},
+        {"one of two gates", [](ActualState& s) { s.hooks.at(kVxlanIndex) = 1; }, "attach to vxlan interface fnx-2"},
+        {"vxlan is down", [](ActualState& s) { s.vxlans.at("fnx-2").up = false; }, "set up vxlan interface fnx-2"},
+        {"port of no bridge", [](ActualState& s) { s.vxlans.at("fnx-2").bridge.clear(); }, "set up vxlan interface fnx-2"},
+        {"peer to flood to", [](ActualState& s) { s.vxlans.at("fnx-2").peers.clear(); }, "set up vxlan interface fnx-2"},
+        {"MTU", [](ActualState& s) { s.vxlans.at("fnx-2").mtu = 1400; }, "set up vxlan interface fnx-2"},
+        {"isolation", [](ActualState& s) { s.vxlans.at("fnx-2").isolated = true; }, "set up vxlan interface fnx-2"},
+        {"vxlan entry", [](ActualState& s) { s.devices.erase(kVxlanIndex); }, "register device fnx-2"},
+        {"row of a peer", [](ActualState& s) { s.vteps.erase(vtep_key(ip("192.0.2.7"), 0)); }, "admit peer 192.0.2.7"},
+        {"row of a network", [](ActualState& s) { s.vteps.erase(vtep_key(ip("192.0.2.7"), 7)); }, "admit peer 192.0.2.7 to VNI 7"},
+        {"that there is an overlay", [](ActualState& s) { s.vteps.erase(fnet_vtep_key{}); }, "admit VXLAN"},
+        {"flag", [](ActualState& s) { s.vteps.at(vtep_key(ip("192.0.2.7"), 7)).flags = 0; }, "admit peer 192.0.2.7 to VNI 7"},
+        {"bridge", [](ActualState& s) { s.vteps.at(vtep_key(ip("192.0.2.7"), 7)).bridge_ifindex = 99; }, "admit peer 192.0.2.7 to VNI 7"},
+    };
+    for (const auto& one : cases) {
+        SCOPED_TRACE(one.what);
+        ActualState actual = actual_overlay_node();
+        one.break_it(actual);
+        EXPECT_THAT(steps(desired_, actual), ElementsAre(one.step));
+    }
+}
+
+TEST_F(PlanOfAnOverlay, PeerThatGoesIsRefusedThenForgottenThenItsTunnelIsClosed) {
+    learn("10.77.0.8", 1);
+    actual_.addresses.emplace(address_key(ip("10.77.0.9"), kOverlayId), remote_address_value(1, remote_endpoint().mac));
+    desired_.peers.clear();
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("refuse peer 192.0.2.7", "refuse peer 192.0.2.7 to VNI 7", "forget address 10.77.0.8",
+                                                      "forget address 10.77.0.9", "close tunnel 1", "set up vxlan interface fnx-2"));
+}
+
+TEST_F(PlanOfAnOverlay, PeerThatTakesTheTunnelOfAnotherInheritsNothing) {
+    learn("10.77.0.8", 1);
+    desired_.peers = {{ip("192.0.2.8"), std::nullopt, 1}};
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("refuse peer 192.0.2.7", "refuse peer 192.0.2.7 to VNI 7", "forget address 10.77.0.8",
+                                                      "close tunnel 1", "set up vxlan interface fnx-2", "open tunnel to 192.0.2.8",
+                                                      "admit peer 192.0.2.8", "admit peer 192.0.2.8 to VNI 7"));
+}
+
+TEST_F(PlanOfAnOverlay, TunnelThatWasEmptiedIsOpenedAnewBehindClosedDoors) {
+    actual_.tunnels.clear();
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("refuse peer 192.0.2.7", "refuse peer 192.0.2.7 to VNI 7", "open tunnel to 192.0.2.7",
+                                                      "admit peer 192.0.2.7", "admit peer 192.0.2.7 to VNI 7"));
+}
+
+TEST_F(PlanOfAnOverlay, FirstRemoteEndpointEndsLearningBeforeWhatWasLearnedGoes) {
+    learn("10.77.0.7", 1);
+    learn("10.77.0.8", 1);
+    desired_.remotes = {remote_endpoint()};
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("admit peer 192.0.2.7 to VNI 7", "forget address 10.77.0.7",
+                                                      "forget address 10.77.0.8", "register address 10.77.0.9"));
+    const PutVtep narrowed = std::get<PutVtep>(diff(desired_, actual_).front());
+    EXPECT_EQ(narrowed.value.flags, 0U);
+    EXPECT_EQ(narrowed.unlearned, 2U);
+    desired_.networks[1].options = {{"learning", "on"}};
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("register address 10.77.0.9"));
+}
+
+TEST_F(PlanOfAnOverlay, AddressThatIsNamedOrAttachedIsNotLearnedAnyMore) {
+    desired_.networks[1].options = {{"learning", "on"}};
+    learn("10.77.0.9", 1);
+    desired_.remotes = {remote_endpoint()};
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("admit peer 192.0.2.7 to VNI 7", "register address 10.77.0.9"));
+    EXPECT_EQ(std::get<PutVtep>(diff(desired_, actual_).front()).unlearned, 1U);
+}
+
+TEST_F(PlanOfAnOverlay, CountThatIsTooHighIsPutRight) {
+    learn("10.77.0.8", 1);
+    actual_.vteps.at(vtep_key(ip("192.0.2.7"), 7)).learned = 0xffffffff;
+    const Plan plan = diff(desired_, actual_);
+    ASSERT_EQ(plan.size(), 1U);
+    EXPECT_EQ(std::get<PutVtep>(plan.front()).unlearned, 0xfffffffeU);
+    actual_.vteps.at(vtep_key(ip("192.0.2.7"), 7)).learned = 0;
+    EXPECT_THAT(steps(desired_, actual_), IsEmpty()) << "learned between two reads";
+}
+
+TEST_F(PlanOfAnOverlay, OnePeersGoingLeavesTheOthers) {
+    add_peer("192.0.2.8", 2);
+    actual_ = actual_overlay_node();
+    actual_.vxlans.at("fnx-2") = vxlan_wanted(overlay_network(), desired_);
+    actual_.tunnels.emplace(2, ip("192.0.2.8"));
+    fnet_vtep second{};
+    second.tunnel = 2;
+    actual_.vteps.emplace(vtep_key(ip("192.0.2.8"), 0), second);
+    actual_.vteps.emplace(vtep_key(ip("192.0.2.8"), 7), overlay_vtep(2, true));
+    learn("10.77.0.8", 1);
+    learn("10.77.0.18", 2);
+    EXPECT_THAT(steps(desired_, actual_), IsEmpty());
+    desired_.peers.pop_back();
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("refuse peer 192.0.2.8", "refuse peer 192.0.2.8 to VNI 7",
+                                                      "forget address 10.77.0.18", "close tunnel 2", "set up vxlan interface fnx-2"));
+}
+
+TEST_F(PlanOfAnOverlay, PeerOfAnotherNetworkMayNotSendIntoThisOne) {
+    desired_.peers = {{ip("192.0.2.7"), 99, 1}};
+    EXPECT_THAT(steps(desired_, actual_), ElementsAre("refuse peer 192.0.2.7 to VNI 7", "set up vxlan interface fnx-2"));
+}
+
+TEST_F(PlanOfAnOverlay, NetworkThatIsGoneLeavesTheTunnel) {
+    desired_.networks.pop_back();
+    EXPECT_THAT(steps(desired_, actual_),
+                ElementsAre("refuse VXLAN", "refuse peer 192.0.2.7 to VNI 7", "forget device with index 15", "forget device with index 16",
+                            "detach from device with index 15", "detach from device with index 16", "forget subnet 10.77.0.0/24",
+                            "remove link fnx-2", "remove link fn-2-blue"));
+}
+
+TEST_F(PlanOfAnOverlay, WithoutIccPeersAreToldSo) {
+    desired_.networks[1].icc = false;
+    const Plan plan = diff(desired_, actual_);
+    ASSERT_EQ(plan.size(), 2U);
+    EXPECT_EQ(std::get<PutVtep>(plan[0]).value.flags, FNET_VTEP_LEARN | FNET_VTEP_NO_ICC);
+    EXPECT_TRUE(std::get<MakeVxlan>(plan[1]).wanted.isolated);
+}
+
+TEST_F(PlanOfAnOverlay, EndpointIsInstalledWithItsVni) {
+    Endpoint endpoint = web();
+    endpoint.network_id = kOverlayId;
+    EXPECT_EQ(endpoint_value(endpoint, overlay_network(), kOverlayBridgeIndex).vni, 7U);
+    EXPECT_EQ(endpoint_value(web(), default_network(), kBridgeIndex).vni, 0U);
 }
 
 TEST(Plan, RangeOfPortsIsOneStep) {

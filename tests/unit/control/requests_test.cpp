@@ -98,8 +98,17 @@ TEST(AttachRequests, BadNamesAndAddressesAreRefused) {
 }
 
 TEST(AttachRequests, ModesOfLaterVersionsSayWhatThereIs) {
-    for (const EndpointMode mode : {EndpointMode::kOverlay, EndpointMode::kMacvlan, EndpointMode::kIpvlan})
+    for (const EndpointMode mode : {EndpointMode::kMacvlan, EndpointMode::kIpvlan})
         expect_usage(check_request(request(mode)), "not part of this version");
+}
+
+TEST(AttachRequests, OverlayNeedsANamespaceAndANetwork) {
+    expect_usage(check_request(request(EndpointMode::kOverlay)), "no network is named");
+    AttachRequest overlay = request(EndpointMode::kOverlay, false);
+    overlay.network = "blue";
+    expect_usage(check_request(overlay), "no namespace is named");
+    overlay.netns = "web";
+    EXPECT_TRUE(check_request(overlay));
 }
 
 TEST(NetworkRequests, AreCheckedWithoutANode) {
@@ -117,8 +126,23 @@ TEST(NetworkRequests, AreCheckedWithoutANode) {
     network.gateways = {ip("10.99.0.1")};
     expect_usage(check_request(network), "--subnet");
     network.gateways = {};
+    network.vni = 7;
+    expect_usage(check_request(network), "--vni");
     network.driver = NetworkDriver::kOverlay;
-    expect_usage(check_request(network), "overlay");
+    EXPECT_TRUE(check_request(network));
+    network.vni = 0;
+    EXPECT_TRUE(check_request(network)) << "one is chosen";
+    network.vni = kMaxVni + 1;
+    expect_usage(check_request(network), "VNI");
+    network.vni = 7;
+    network.options = {{"learning", "off"}};
+    EXPECT_TRUE(check_request(network));
+    network.driver = NetworkDriver::kBridge;
+    network.vni = 0;
+    expect_usage(check_request(network), "learning");
+    network.options = {};
+    network.driver = NetworkDriver::kMacvlan;
+    expect_usage(check_request(network), "macvlan");
 }
 
 TEST(PublishedPorts, AreNamedAsTheyWerePublishedOrAsTheyAreShown) {

@@ -65,7 +65,7 @@ inline ActualState actual_node() {
     ActualState actual;
     actual.links = {
         {"eth0", {kUplinkIndex, 0, true}}, {"fn-1-default", {kBridgeIndex, 0, true}}, {"fnv-3", {kWebIndex, kBridgeIndex, true}}};
-    actual.bridges = {{"fn-1-default", bridge_wanted(default_network(), 1500)}};
+    actual.bridges = {{"fn-1-default", bridge_wanted(default_network(), desired_node())}};
     actual.devices = {{kUplinkIndex, {FNET_DEVICE_UPLINK, 0}},
                       {kBridgeIndex, {FNET_DEVICE_BRIDGE, 1}},
                       {FNET_LOOPBACK_IFINDEX, {FNET_DEVICE_LOOPBACK, 0}}};
@@ -76,6 +76,79 @@ inline ActualState actual_node() {
     actual.hooks = {{kUplinkIndex, 1}, {kBridgeIndex, 2}, {kWebIndex, 1}, {FNET_LOOPBACK_IFINDEX, 1}};
     actual.loopback_sysctls = true;
     return actual;
+}
+
+// --- an overlay network beside it ---------------------------------------------------------------------------------
+
+constexpr std::uint32_t kOverlayBridgeIndex = 15;
+constexpr std::uint32_t kVxlanIndex = 16;
+constexpr std::uint32_t kOverlayId = 2;
+
+inline Network overlay_network() {
+    Network network;
+    network.id = kOverlayId;
+    network.name = "blue";
+    network.driver = NetworkDriver::kOverlay;
+    network.vni = 7;
+    network.subnets = {prefix("10.77.0.0/24")};
+    network.gateways = {ip("10.77.0.1")};
+    network.bridge = "fn-2-blue";
+    return network;
+}
+
+inline RemoteEndpoint remote_endpoint() {
+    RemoteEndpoint remote;
+    remote.id = 1;
+    remote.network_id = kOverlayId;
+    remote.peer = ip("192.0.2.7");
+    remote.tunnel = 1;
+    remote.ipv4 = ip("10.77.0.9");
+    remote.mac = *MacAddress::parse("02:42:0a:4d:00:09");
+    return remote;
+}
+
+/// Peer 192.0.2.7 of all networks.
+inline DesiredState desired_overlay_node() {
+    DesiredState desired = desired_node();
+    desired.networks.push_back(overlay_network());
+    desired.peers = {{ip("192.0.2.7"), std::nullopt, 1}};
+    return desired;
+}
+
+inline fnet_vtep overlay_vtep(std::uint32_t tunnel, bool learning) {
+    fnet_vtep value = vtep_value(overlay_network(), tunnel, learning);
+    value.bridge_ifindex = kOverlayBridgeIndex;
+    return value;
+}
+
+inline ActualState actual_overlay_node() {
+    ActualState actual = actual_node();
+    const DesiredState desired = desired_overlay_node();
+    actual.links.emplace("fn-2-blue", ActualLink{kOverlayBridgeIndex, 0, true});
+    actual.links.emplace("fnx-2", ActualLink{kVxlanIndex, kOverlayBridgeIndex, true});
+    actual.bridges.emplace("fn-2-blue", bridge_wanted(overlay_network(), desired));
+    actual.vxlans.emplace("fnx-2", vxlan_wanted(overlay_network(), desired));
+    actual.devices.emplace(kOverlayBridgeIndex, fnet_device{FNET_DEVICE_BRIDGE, kOverlayId});
+    actual.devices.emplace(kVxlanIndex, fnet_device{FNET_DEVICE_VXLAN, kOverlayId});
+    actual.subnets.emplace(prefix("10.77.0.0/24"), kOverlayId);
+    actual.hooks.emplace(kOverlayBridgeIndex, 2);
+    actual.hooks.emplace(kVxlanIndex, 2);
+    actual.tunnels = {{1, ip("192.0.2.7")}};
+    fnet_vtep peer{};
+    peer.tunnel = 1;
+    fnet_vtep any{};
+    any.bridge_ifindex = kOverlayBridgeIndex;
+    actual.vteps = {{fnet_vtep_key{}, any}, {vtep_key(ip("192.0.2.7"), 0), peer}, {vtep_key(ip("192.0.2.7"), 7), overlay_vtep(1, true)}};
+    return actual;
+}
+
+/// As the packet path writes it.
+inline fnet_address learned_address(std::uint32_t tunnel) {
+    fnet_address value = remote_address_value(tunnel, *MacAddress::parse("02:42:0a:4d:00:08"));
+    value.flags = FNET_ADDRESS_LEARNED;
+    value.slot = 5;
+    value.seen_ns = 123;
+    return value;
 }
 
 }  // namespace fastnet

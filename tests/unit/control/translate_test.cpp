@@ -33,6 +33,50 @@ TEST(Translate, SubnetLengthCountsTheMappedPrefix) {
         EXPECT_EQ(subnet_from(subnet_key(prefix(text))), prefix(text)) << text;
 }
 
+TEST(Translate, RemoteAddressIsBehindATunnelAndHasNoVeth) {
+    const MacAddress mac = *MacAddress::parse("02:42:0a:4d:00:09");
+    const fnet_address value = remote_address_value(7, mac);
+    EXPECT_EQ(value.tunnel, 7U);
+    EXPECT_EQ(value.ifindex, 0U);
+    EXPECT_EQ(value.flags, 0U);
+    EXPECT_EQ(mac_from_abi(value.mac), mac);
+    EXPECT_FALSE(is_learned(value));
+    fnet_address other = value;
+    other.seen_ns = 5;
+    other.slot = 6;
+    EXPECT_TRUE(same_address(value, other));
+    other.flags = FNET_ADDRESS_LEARNED;
+    EXPECT_TRUE(is_learned(other));
+    EXPECT_FALSE(same_address(value, other));
+}
+
+TEST(Translate, VtepIsAPeerOnOneNetwork) {
+    const fnet_vtep_key key = vtep_key(ip("192.0.2.7"), 0xabcdef);
+    EXPECT_EQ(from_abi(key.peer), ip("192.0.2.7"));
+    EXPECT_EQ(key.vni, 0xabcdefU) << "host order";
+    Network network = overlay_network();
+    EXPECT_EQ(vtep_value(network, 3, true).flags, FNET_VTEP_LEARN);
+    EXPECT_EQ(vtep_value(network, 3, false).flags, 0U);
+    network.icc = false;
+    const fnet_vtep value = vtep_value(network, 3, false);
+    EXPECT_EQ(value.flags, FNET_VTEP_NO_ICC);
+    EXPECT_EQ(value.network, kOverlayId);
+    EXPECT_EQ(value.tunnel, 3U);
+    fnet_vtep counted = value;
+    counted.learned = 9;
+    EXPECT_TRUE(same_vtep(value, counted));
+    counted.tunnel = 4;
+    EXPECT_FALSE(same_vtep(value, counted));
+}
+
+TEST(Translate, TunnelIsThePeersAddressAndNothingElse) {
+    const fnet_tunnel value = tunnel_value(ip("2001:db8::7"));
+    EXPECT_EQ(from_abi(value.peer), ip("2001:db8::7"));
+    fnet_tunnel empty = value;
+    empty.peer = {};
+    EXPECT_TRUE(same_bytes(empty, fnet_tunnel{}));
+}
+
 TEST(Translate, SinglePortIsOneFullLengthKey) {
     const ServiceRows rows = service_rows({web_port()}, web(), default_network());
     ASSERT_EQ(rows.size(), 1U);

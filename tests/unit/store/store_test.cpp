@@ -677,7 +677,7 @@ TEST_F(PeerTest, KeepsItsTunnelAndGivesItBack) {
     EXPECT_EQ(tunnels(), (std::vector<std::uint32_t>{1, 3}));
     must(store_.add_peer(address("192.0.2.4"), std::nullopt));
     EXPECT_EQ(tunnels(), (std::vector<std::uint32_t>{1, 2, 3})) << "the smallest that is free";
-    must(store_.remove_peer(address("192.0.2.1"), std::nullopt));
+    must(store_.forget_peer(address("192.0.2.1")));
     must(store_.add_peer(address("192.0.2.5"), red_.id));
     EXPECT_EQ(tunnels(), (std::vector<std::uint32_t>{1, 2, 3}));
 }
@@ -689,8 +689,12 @@ TEST_F(PeerTest, GoesFromOneNetworkOrFromAll) {
     EXPECT_EQ(must(store_.peers()).size(), 2U);
     EXPECT_ERROR(store_.remove_peer(address("192.0.2.7"), blue_.id), ErrorKind::kNotFound, "network 'blue'");
     must(store_.remove_peer(address("192.0.2.7"), std::nullopt));
+    EXPECT_EQ(must(store_.peers()), (std::vector<Peer>{{address("192.0.2.7"), red_.id, 1}}));
+    EXPECT_ERROR(store_.remove_peer(address("192.0.2.7"), std::nullopt), ErrorKind::kNotFound, "all networks");
+    must(store_.add_peer(address("192.0.2.7"), std::nullopt));
+    must(store_.forget_peer(address("192.0.2.7")));
     EXPECT_TRUE(must(store_.peers()).empty());
-    EXPECT_ERROR(store_.remove_peer(address("192.0.2.7"), std::nullopt), ErrorKind::kNotFound, "192.0.2.7");
+    EXPECT_ERROR(store_.forget_peer(address("192.0.2.7")), ErrorKind::kNotFound, "192.0.2.7");
 }
 
 TEST_F(PeerTest, RemoteEndpointComesBackWholeAndTheSameAgainIsTheSame) {
@@ -750,6 +754,8 @@ TEST_F(PeerTest, RemoteEndpointsGoWithTheLastRecordThatCoversThem) {
     EXPECT_EQ(must(store_.remote_endpoints()).size(), 2U) << "the record of all networks covers both";
     must(store_.add_peer(address("192.0.2.7"), red_.id));
     must(store_.remove_peer(address("192.0.2.7"), std::nullopt));
+    ASSERT_EQ(must(store_.remote_endpoints()).size(), 1U) << "that of blue is gone";
+    must(store_.forget_peer(address("192.0.2.7")));
     EXPECT_TRUE(must(store_.remote_endpoints()).empty());
     EXPECT_EQ(attach("web", "10.77.0.9/32").ipv4, prefix("10.77.0.9/24")) << "the address is free";
 }
