@@ -345,6 +345,63 @@ TEST_F(OverlayContract, WhatSomebodyTookAwayComesBackWithTheNextCommand) {
     EXPECT_NE(fdb.out.find("dst " + kPeer), std::string::npos) << fdb;
 }
 
+/// Kills @p command at each of its steps in turn; the next command repairs, and what is on record is what the kernel has.
+class OverlayCrash : public OverlayContract {
+protected:
+    void kill_at_every_step(const Argv& command, const Argv& undo) {
+        unsigned step = 1;
+        for (; step < 100; ++step) {
+            const CommandResult result = lab().fastnet(command, {.env = {{"FASTNET_CRASH_AT", std::to_string(step)}}});
+            if (result.ok()) break;
+            SCOPED_TRACE("killed at step " + std::to_string(step));
+            expect_done({"peer", "add", "192.0.2.250"});  // any command that changes something
+            expect_agreement();
+            expect_done(command);
+            expect_agreement();
+            expect_done(undo);
+            if (HasFailure()) return;
+        }
+        EXPECT_GT(step, 3U) << "FASTNET_CRASH_AT has no effect";
+        expect_done(undo);
+        expect_agreement();
+    }
+    void expect_agreement() {
+        for (const json& network : lab().json({"network", "ls"})) {
+            if (network["driver"] != "overlay") continue;
+            const json shown = inspect(network["name"]);
+            std::size_t named = 0;
+            for (const json& remote : lab().json({"peer", "endpoint", "ls"})) named += remote["network"] == network["name"] ? 1 : 0;
+            EXPECT_EQ(shown["remote_endpoints"].size(), named) << shown.dump(2);
+            const std::string link = in_node({"ip", "-br", "link", "show", "type", "vxlan", "master", network["bridge"]}).out;
+            const std::string device = link.substr(0, link.find(' '));  // the id in its name is in base 36
+            EXPECT_EQ(tcx_program_count(lab().node(), device), 2U);
+            const std::string fdb = in_node({"bridge", "fdb", "show", "dev", device}).out;
+            std::size_t flooded_to = 0;
+            for (std::size_t at = fdb.find("00:00:00:00:00:00 dst"); at != std::string::npos;
+                 at = fdb.find("00:00:00:00:00:00 dst", at + 1))
+                ++flooded_to;
+            EXPECT_EQ(flooded_to, shown["peers"].size()) << fdb;
+        }
+    }
+};
+
+TEST_F(OverlayCrash, OfNetworkCreate) {
+    expect_done({"peer", "add", kPeer});
+    kill_at_every_step({"network", "create", "blue", "--driver", "overlay", "--vni", "7", "--subnet", "10.77.0.0/24"},
+                       {"network", "rm", "blue"});
+}
+
+TEST_F(OverlayCrash, OfPeerAddAndRemove) {
+    create_blue();
+    kill_at_every_step({"peer", "add", kPeer}, {"peer", "rm", kPeer});
+}
+
+TEST_F(OverlayCrash, OfPeerEndpointAdd) {
+    create_blue();
+    expect_done({"peer", "add", kPeer});
+    kill_at_every_step(remote("10.77.0.9"), {"peer", "endpoint", "rm", "10.77.0.9", "--network", "blue"});
+}
+
 TEST_F(OverlayContract, CommandsOfAnUnpreparedNodeListNothingAndRemoveNothing) {
     EXPECT_EQ(lab().json({"peer", "ls"}), json::array());
     EXPECT_EQ(lab().json({"peer", "endpoint", "ls"}), json::array());
