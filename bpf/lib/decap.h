@@ -170,14 +170,17 @@ __noinline int tunnel_unusual(struct __sk_buff *skb, __u32 offset)
 }
 
 /* The outer header says that a queue on the way was full: the inner one has to say so (RFC 6040 4.2), or the packet is
- * dropped if its sender would not understand. @offset: of the inner IP header. 0, or a verdict. */
-__noinline int tunnel_congestion(struct __sk_buff *skb, __u32 offset)
+ * dropped if its sender would not understand. @offset: of the inner IP header, whose version need not be what its frame
+ * says. 0, or a verdict. */
+__noinline int tunnel_congestion(struct __sk_buff *skb, __u32 offset, __u32 inner_ipv6)
 {
     __be16 start, marked;
 
     if (bpf_skb_load_bytes(skb, offset, &start, sizeof(start)))
         return FNET_MALFORMED;
-    if ((start & bpf_htons(0xf000)) == bpf_htons(0x6000)) {
+    if ((start & bpf_htons(0xf000)) != (inner_ipv6 ? bpf_htons(0x6000) : bpf_htons(0x4000)))
+        return FNET_TUNNEL_BAD_INNER;
+    if (inner_ipv6) {
         if (!(start & bpf_htons(ECN_MASK << 4)))
             return FNET_TUNNEL_CONGESTED;
         marked = start | bpf_htons(ECN_CE << 4);
@@ -427,7 +430,7 @@ FNET_INLINE int tunnel_take(struct __sk_buff *skb, const int is_ipv6)
     if (!tunnel)
         return drop(skb, INTERNAL_ERROR);
     if (unlikely(ecn == ECN_CE)) {
-        verdict = tunnel_congestion(skb, header + ETH_HLEN);
+        verdict = tunnel_congestion(skb, header + ETH_HLEN, pair->protocol == bpf_htons(ETH_P_IPV6));
         if (verdict)
             return tunnel_drop(skb, tunnel, (__u32)verdict);
     }

@@ -85,8 +85,7 @@ TEST_P(Decapsulation, WithoutTheFlagThereIsNoVni) {
 }
 
 TEST_P(Decapsulation, OnAnotherAddressOfTheHostToo) {
-    const IpAddress second = peer().v4() ? second_host_ip : address("2001:db8:2::3");
-    if (!peer().v4()) lab().ip("addr add 2001:db8:2::3/64 dev up0 nodad\n");
+    const IpAddress second = peer().v4() ? second_host_ip : address("fd00:20::1");
     const Packet frame = outer_ip(peer().address, second) / to_vxlan() / Vxlan{.vni = kVni} / datagram();
     EXPECT_THAT(at_uplink(frame), Decapsulates(datagram())) << "nothing was sent yet";
     at_container(to_remote(peer()) / inner_ip(way().container(), way().remote()) / udp(53, 20000));
@@ -277,6 +276,13 @@ TEST_P(Decapsulation, CongestionOnTheWayIsPassedOn) {
             if (outer != 1 || inner != 2) {
                 EXPECT_THAT(at_uplink(from_peer(peer(), {.ecn = outer}, datagram(inner))), Decapsulates(datagram(inner)));
             }
+}
+
+TEST_P(Decapsulation, CongestionIsNotWrittenIntoWhatIsNoHeader) {
+    const Packet lying = way().v4() ? Packet{Ipv4{.src = way().remote(), .dst = way().container(), .tos = 2, .version = 6}}
+                                    : Packet{Ipv6{.src = way().remote(), .dst = way().container(), .traffic_class = 0x22, .version = 4}};
+    EXPECT_THAT(at_uplink(from_peer(peer(), {.ecn = 3}, from_remote(peer()) / lying / udp(1, 2) / payload(20))),
+                IsDropped(FNET_TUNNEL_BAD_INNER));
 }
 
 /// A pair of containers is judged once in a while only.
