@@ -96,6 +96,18 @@ TEST_F(SeveralNetworks, TheEarliestHasTheDefaultRouteAndHandsItOver) {
     EXPECT_EQ(rules(), before);
 }
 
+TEST_F(SeveralNetworks, HighestPriorityHasTheDefaultRoute) {
+    lab().json({"network", "create", "green", "--subnet", "10.84.0.0/24", "--subnet", "fd00:84::/64"});
+    join("red", {"--gw-priority", "-1"});
+    join("blue", {"--gw-priority", "7"});
+    join("green");
+    for (const char* const family : {"-4", "-6"}) EXPECT_EQ(way_out(family), "eth1");
+    ASSERT_EQ(lab().fastnet({"detach", "app-blue"}).status, 0);
+    for (const char* const family : {"-4", "-6"}) EXPECT_EQ(way_out(family), "eth2") << "not the earliest, the next by priority";
+    join("blue", {"--gw-priority", "7"});
+    for (const char* const family : {"-4", "-6"}) EXPECT_EQ(way_out(family), "eth1");
+}
+
 TEST_F(SeveralNetworks, InternalNetworkGivesNoDefaultRoute) {
     lab().json({"network", "create", "inner", "--internal", "--subnet", "10.83.0.0/24"});
     join("inner");
