@@ -366,6 +366,18 @@ FNET_INLINE __u32 pair_index(const struct ethhdr *eth, const void *data_end, __u
     return (__u32)(mixed * 0x9e3779b97f4a7c15ULL >> 32) % FNET_PAIRS;
 }
 
+/* The helper takes the outer headers away, but not the mark of a tunnel from what is to be segmented. TCP is taken by a
+ * socket as it is, and segmented by its own rules if it is forwarded; a UDP socket that did not ask for such packets
+ * has them segmented as if they still were a tunnel's (udp4_ufo_fragment() of the kernel), and so loses them. */
+FNET_INLINE int keeps_its_segments(struct __sk_buff *skb, __u32 inner_ip, __be16 protocol)
+{
+    __u32 offset =
+        protocol == bpf_htons(ETH_P_IPV6) ? offsetof(struct ipv6hdr, nexthdr) : offsetof(struct iphdr, protocol);
+    __u8 transport;
+
+    return !bpf_skb_load_bytes(skb, inner_ip + offset, &transport, sizeof(transport)) && transport == IPPROTO_TCP;
+}
+
 #define TUNNEL_SHRINK (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET)
 
 /* One VXLAN packet; @is_ipv6 is the outer family, a constant. Returns a tc action, or TUNNEL_OF_OTHERS. */
@@ -434,6 +446,8 @@ FNET_INLINE int tunnel_take(struct __sk_buff *skb, const int is_ipv6)
         if (verdict)
             return tunnel_drop(skb, tunnel, (__u32)verdict);
     }
+    if (skb->gso_size && !keeps_its_segments(skb, header + ETH_HLEN, pair->protocol))
+        return tunnel_to_kernel(skb, tunnel);
     length = skb->len - header;
     if (pair->protocol != (is_ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP)))
         flags |= is_ipv6 ? FNET_DECAP_L3_IPV4 : FNET_DECAP_L3_IPV6;
