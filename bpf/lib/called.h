@@ -16,6 +16,11 @@ FNET_INLINE struct fnet_service *service_called(struct __sk_buff *skb, const str
         *action = to_kernel(skb, HOST_TRAFFIC);
         return NULL;
     }
+    /* Its answer would be taken for a tunnel's by a peer. */
+    if (is_overlay_port(key->protocol, key->src_port)) {
+        *action = drop(skb, TUNNEL_FROM_CONTAINER);
+        return NULL;
+    }
     /* Only a SYN or an INIT opens such a flow. Anything else belongs to a connection of the host's own that was there
      * before the port was published, or to nothing: the kernel knows, and answers with RST. */
     if (!packet_may_open(packet)) {

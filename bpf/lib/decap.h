@@ -75,7 +75,14 @@ FNET_INLINE int remote_may_use(struct __sk_buff *skb, struct fnet_scratch *work,
 {
     struct fnet_address *known = bpf_map_lookup_elem(&addresses, &work->remote_key);
 
-    return (known && known->tunnel == tunnel) ? 0 : remote_source(skb);
+    if (!known || known->tunnel != tunnel)
+        return remote_source(skb);
+    if (known->flags & FNET_ADDRESS_LEARNED) {
+        known->seen_ns = bpf_ktime_get_coarse_ns();
+        __builtin_memcpy(known->mac, work->remote.mac,
+                         ETH_ALEN); /* a new container may have the address of an old one */
+    }
+    return 0;
 }
 
 #define ND_FIRST 133 /* router solicitation; advertisement; neighbour solicitation; advertisement; redirect */
@@ -276,6 +283,9 @@ __noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
     __builtin_memcpy(work->remote.mac, eth->h_source, ETH_ALEN);
     work->remote_key.network = work->local_key.network = vtep->network;
     work->remote_key.reserved = work->local_key.reserved = 0;
+    /* The bridge believes what it sees come by its ports. */
+    if ((eth->h_source[0] & 1) || mac_is_gateway(eth->h_source))
+        return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
     inner_ipv6 = eth->h_proto == bpf_htons(ETH_P_IPV6);
     if ((eth->h_dest[0] & 1) || (!inner_ipv6 && eth->h_proto != bpf_htons(ETH_P_IP)))
         return tunnel_unusual(skb, header);
@@ -288,15 +298,9 @@ __noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
         if (address_link_local(&work->remote_key.addr) || address_link_local(&work->local_key.addr))
             return tunnel_unusual(skb, header);
     }
-    known = bpf_map_lookup_elem(&addresses, &work->remote_key);
-    if (!known || known->tunnel != at) {
-        verdict = remote_source(skb);
-        if (verdict)
-            return tunnel_drop(skb, tunnel, (__u32)verdict);
-    } else if (known->flags & FNET_ADDRESS_LEARNED) {
-        known->seen_ns = bpf_ktime_get_coarse_ns();
-        __builtin_memcpy(known->mac, eth->h_source, ETH_ALEN); /* a new container may have the address of an old one */
-    }
+    verdict = remote_may_use(skb, work, at);
+    if (verdict)
+        return tunnel_drop(skb, tunnel, (__u32)verdict);
     known = bpf_map_lookup_elem(&addresses, &work->local_key);
     if (!known || !known->ifindex)
         return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bpf/lib/answer.h"
+#include "bpf/lib/remote.h"
 
 #define NEIGHBOUR_UNKNOWN (-8) /* no tc action: leave it to the bridge */
 
@@ -53,7 +54,7 @@ FNET_INLINE int neighbour_mac(const struct fnet_endpoint *endpoint, const struct
         return 0;
     owner.addr = *target;
     known = bpf_map_lookup_elem(&addresses, &owner);
-    if (!known || known->ifindex == endpoint->ifindex)
+    if (!known || known->ifindex == endpoint->ifindex || remote_is_silent(known, bpf_ktime_get_coarse_ns()))
         return 0;
     __builtin_memcpy(mac, known->mac, ETH_ALEN);
     return 1;

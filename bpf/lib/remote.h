@@ -23,17 +23,20 @@ FNET_INLINE __u32 *container_subnet(const struct fnet_addr *addr)
     return bpf_map_lookup_elem(&subnets, &key);
 }
 
+/* Learned, and nothing was heard since: another peer may have it, and who looks for it asks anew. */
 FNET_INLINE int remote_is_silent(const struct fnet_address *address, __u64 now)
 {
-    return now - address->seen_ns > cfg.remote_ns;
+    return (address->flags & FNET_ADDRESS_LEARNED) && now - address->seen_ns > cfg.remote_ns;
 }
 
-FNET_INLINE void vtep_count_learned(const struct fnet_vtep_key *key, __s32 by)
+/* One address less. A peer that was taken away and came back may count fewer than it has, never more: the bound gets
+ * wider, learning does not stop. */
+FNET_INLINE void vtep_unlearn(const struct fnet_vtep_key *key)
 {
     struct fnet_vtep *vtep = bpf_map_lookup_elem(&vteps, key);
 
-    if (vtep)
-        __sync_fetch_and_add(&vtep->learned, (__u32)by);
+    if (vtep && vtep->learned)
+        __sync_fetch_and_add(&vtep->learned, (__u32)-1);
 }
 
 struct learned_search {
@@ -48,24 +51,21 @@ static long learned_step(__u32 i, struct learned_search *search)
     struct fnet_learned *place = bpf_map_lookup_elem(&learned, &index);
     struct fnet_address_key key;
     struct fnet_address *address;
+    int ours;
 
     if (!place)
         return 1;
     if (place->state == LEARNED_USED) {
         key = place->key;
         address = bpf_map_lookup_elem(&addresses, &key);
-        if (!address || address->slot != index || !(address->flags & FNET_ADDRESS_LEARNED)) {
-            /* User space took the address away, and the count of its peer with it. */
-            if (__sync_val_compare_and_swap(&place->state, LEARNED_USED, LEARNED_BUSY) != LEARNED_USED)
-                return 0;
-            search->found = index + 1;
-            return 1;
-        }
-        if (!remote_is_silent(address, search->now) ||
+        /* Else user space took the address away, or gave it to somebody. */
+        ours = address && address->slot == index && (address->flags & FNET_ADDRESS_LEARNED);
+        if ((ours && !remote_is_silent(address, search->now)) ||
             __sync_val_compare_and_swap(&place->state, LEARNED_USED, LEARNED_BUSY) != LEARNED_USED)
             return 0;
-        if (!bpf_map_delete_elem(&addresses, &key))
-            vtep_count_learned(&place->vtep, -1);
+        if (ours)
+            bpf_map_delete_elem(&addresses, &key);
+        vtep_unlearn(&place->vtep);
         search->found = index + 1;
         return 1;
     }
@@ -144,7 +144,7 @@ __noinline int remote_source(struct __sk_buff *skb)
     if (!place || __sync_val_compare_and_swap(&place->state, LEARNED_USED, LEARNED_BUSY) != LEARNED_USED)
         return FNET_TUNNEL_BAD_INNER;
     if (!bpf_map_update_elem(&addresses, &work->remote_key, &work->remote, BPF_EXIST)) {
-        vtep_count_learned(&place->vtep, -1);
+        vtep_unlearn(&place->vtep);
         __sync_fetch_and_add(&vtep->learned, 1);
         place->vtep = work->vtep_key;
     }

@@ -228,11 +228,14 @@ FNET_INLINE int tunnel_send(struct __sk_buff *skb, struct packet *packet, struct
                                  .inner_ipv6 = packet->is_ipv6};
     __u32 index = target->tunnel;
     struct fnet_tunnel *tunnel = bpf_map_lookup_elem(&tunnels, &index);
+    __u64 now = bpf_ktime_get_coarse_ns();
     int refreshed = 0, is_ipv6;
 
     if (!tunnel)
         return drop(skb, INTERNAL_ERROR);
-    if (unlikely(bpf_ktime_get_coarse_ns() - tunnel->checked_ns > cfg.exit_ns)) {
+    if (unlikely(remote_is_silent(target, now)))
+        return TUNNEL_REFUSED; /* as a switch floods what it has forgotten */
+    if (unlikely(now - tunnel->checked_ns > cfg.exit_ns)) {
         int way = tunnel_refresh(skb, index, endpoint->bridge_ifindex);
         refreshed = 1;
         if (way == EXIT_NO_UPLINK)

@@ -245,8 +245,18 @@ TEST_P(Decapsulation, LengthsThatLieAreDropped) {
             << beside;
 }
 
-TEST_P(Decapsulation, FragmentsAndOptionsAreNoVteps) {
-    if (!peer().v4()) GTEST_SKIP() << "of IPv4";
+TEST_P(Decapsulation, FrameOfNobodyOrOfTheGatewayIsDropped) {
+    for (const MacAddress& source : {gateway_mac, broadcast_mac})
+        EXPECT_THAT(receive(peer(), Eth{.src = source, .dst = container_mac} / inner_ip(way().remote(), way().container()) / udp(1, 2)),
+                    IsDropped(FNET_TUNNEL_BAD_INNER))
+            << source.to_string();
+}
+
+class DecapsulationByIpv4 : public Decapsulation {};
+
+INSTANTIATE_TEST_SUITE_P(Each, DecapsulationByIpv4, ::testing::Values(Way{peer4, Family::kIpv4}, Way{peer4, Family::kIpv6}), way_name);
+
+TEST_P(DecapsulationByIpv4, FragmentsAndOptionsAreNoVteps) {
     for (const bool first : {true, false})
         EXPECT_THAT(at_uplink(from_outside /
                               Packet{Ipv4{.src = peer().address,

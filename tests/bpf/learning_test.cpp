@@ -89,6 +89,26 @@ TEST_P(Learning, EachPacketKeepsIt) {
     EXPECT_FALSE(takes(other(), address_in_dispute()));
 }
 
+TEST_P(Learning, SilentAddressIsLookedForAnew) {
+    ASSERT_TRUE(takes(peer(), address_in_dispute()));
+    const Packet question = to_remote(peer()) / ip(way().container(), address_in_dispute()) / udp(53, 20000);
+    silence(address_in_dispute(), kSilent - 5);
+    EXPECT_THAT(at_container(question), TunnelsTo(peer(), question));
+    silence(address_in_dispute(), 6);
+    EXPECT_THAT(at_container(question), GoesToTheKernel(FNET_TO_BRIDGE)) << "as a switch floods what it has forgotten";
+    if (way().v4()) {
+        const Packet arp = container_broadcast / Arp{.sender_mac = container_mac, .sender = container_ip, .target = address_in_dispute()};
+        EXPECT_THAT(at_container(arp), GoesToTheKernel(FNET_TO_BRIDGE));
+        const Packet reply = Eth{.src = peer().mac, .dst = container_mac} / Arp{.operation = 2,
+                                                                                .sender_mac = peer().mac,
+                                                                                .sender = address_in_dispute(),
+                                                                                .target_mac = container_mac,
+                                                                                .target = container_ip};
+        EXPECT_EQ(receive(peer(), reply).action, kToKernel);
+        EXPECT_THAT(at_container(question), TunnelsTo(peer(), question)) << "an answer is a sign of life";
+    }
+}
+
 TEST_P(Learning, FollowsANewContainerWithTheSameAddress) {
     ASSERT_TRUE(takes(peer(), address_in_dispute()));
     const Packet moved = inner(address_in_dispute(), mac(7, 7));

@@ -103,6 +103,15 @@ TEST_F(FromContainer, NodeWithoutAnOverlayHasNoTunnelsToGuardUntilItHas) {
 }
 
 /// An address that the outside knows is no tunnel of the node's.
+// A peer would take the answer for a tunnel's.
+TEST_F(FromContainer, CallerAtThePortOfVxlanIsNotServed) {
+    publish({.protocol = Protocol::kUdp, .address = host_ip});
+    EXPECT_THAT(at_uplink(from_outside / ip(client, host_ip) / udp(kVxlanPort, 8080)), IsDropped(FNET_TUNNEL_FROM_CONTAINER));
+    EXPECT_EQ(at_uplink(from_outside / ip(client, host_ip) / udp(kVxlanPort + 1, 8080)).action, kRedirected);
+    set_overlay(false);
+    EXPECT_EQ(at_uplink(from_outside / ip(client, host_ip) / udp(kVxlanPort, 8080)).action, kRedirected);
+}
+
 TEST_F(FromContainer, RoutedContainerMayHaveTunnelsOfItsOwn) {
     set_flags(container(), FNET_ENDPOINT_ROUTED4 | FNET_ENDPOINT_ROUTED6);
     const Packet out = ip(container_ip, client, 63) / udp(20000, kVxlanPort) / payload(50);
