@@ -241,8 +241,6 @@ const char* program_of(Hook hook) {
         case Hook::kLoopbackIngress: return kLoopback;
         case Hook::kVxlanIngress: return kTunnelIn;
         case Hook::kVxlanEgress: return kTunnelOut;
-        case Hook::kBind4: return "cgroup_bind4";
-        case Hook::kBind6: return "cgroup_bind6";
     }
     return "";
 }
@@ -314,6 +312,20 @@ std::vector<FilterWord> filter_words(const FilteredPorts& filtered) {
     }
     return words;
 }
+
+struct CgroupHook {
+    const char* program;
+    int attach_type;
+    bool overlay;  // only while the node has an overlay network
+};
+constexpr std::array<CgroupHook, 6> kCgroupHooks{{
+    {"cgroup_bind4", BPF_CGROUP_INET4_BIND, false},
+    {"cgroup_bind6", BPF_CGROUP_INET6_BIND, false},
+    {"cgroup_connect4", BPF_CGROUP_INET4_CONNECT, true},
+    {"cgroup_connect6", BPF_CGROUP_INET6_CONNECT, true},
+    {"cgroup_sendmsg4", BPF_CGROUP_UDP4_SENDMSG, true},
+    {"cgroup_sendmsg6", BPF_CGROUP_UDP6_SENDMSG, true},
+}};
 
 bool device_exists(int ifindex) {
     std::array<char, IF_NAMESIZE> name{};
@@ -481,16 +493,24 @@ Status Datapath::detach_device(int ifindex) {
     return detach_clsact(ifindex, Direction::kEgress);
 }
 
-Status Datapath::attach_cgroup(const fs::path& cgroup) {
-    CHECK_OK(attach_cgroup_link(TRY(open_program(pin_dir_ / "progs" / "cgroup_bind4")).get(), cgroup, BPF_CGROUP_INET4_BIND,
-                                pin_dir_ / "links" / "cgroup_bind4"));
-    return attach_cgroup_link(TRY(open_program(pin_dir_ / "progs" / "cgroup_bind6")).get(), cgroup, BPF_CGROUP_INET6_BIND,
-                              pin_dir_ / "links" / "cgroup_bind6");
+Status Datapath::attach_cgroup(const fs::path& cgroup, bool overlay) {
+    for (const CgroupHook& hook : kCgroupHooks) {
+        const fs::path pin = pin_dir_ / "links" / hook.program;
+        if (hook.overlay && !overlay) {
+            remove_link(pin);
+            continue;
+        }
+        CHECK_OK(attach_cgroup_link(TRY(open_program(pin_dir_ / "progs" / hook.program)).get(), cgroup, hook.attach_type, pin));
+    }
+    return ok();
 }
 
-bool Datapath::cgroup_attached() const {
-    const fs::path links = pin_dir_ / "links";
-    return read_link(links / "cgroup_bind4").alive && read_link(links / "cgroup_bind6").alive;
+bool Datapath::cgroup_attached(bool overlay) const {
+    return std::all_of(kCgroupHooks.begin(), kCgroupHooks.end(), [&](const CgroupHook& hook) {
+        const fs::path pin = pin_dir_ / "links" / hook.program;
+        std::error_code ignored;
+        return hook.overlay && !overlay ? !fs::exists(pin, ignored) : read_link(pin).alive;
+    });
 }
 
 void Datapath::drop_dead_links() {

@@ -9,7 +9,7 @@
 #define FNET_ENDPOINT_ROUTED4 (1U << 3)  /* its IPv4 address is one that the outside knows: no translation */
 #define FNET_ENDPOINT_ROUTED6 (1U << 4)  /* the same for IPv6 */
 
-/* Value of `endpoints`, key: __u32 ifindex of the host-side veth. Counters are written by BPF (atomic), the rest by
+/* Value of `endpoints`, key: __u32 ifindex of the host-side veth. Counters are written by BPF, the rest by
  * user space. */
 struct fnet_endpoint {
     __u32 id;

@@ -22,7 +22,6 @@ FNET_ASSERT(sizeof(struct fnet_flow_key) == 48, "no hidden padding");
 enum fnet_exit {
     FNET_EXIT_PEER = 1,     /* bpf_redirect_peer(exit_ifindex): into the container */
     FNET_EXIT_LINK = 2,     /* bpf_redirect(exit_ifindex) with the cached MACs, looked up again every second */
-    FNET_EXIT_TUNNEL = 3,   /* encapsulate with tunnels[tunnel], then as FNET_EXIT_LINK */
     FNET_EXIT_LOOPBACK = 4, /* bpf_redirect(lo): to a process of the host that called by an address of the host */
 };
 
@@ -59,8 +58,7 @@ struct fnet_flow {
     __u8 exit;             /* enum fnet_exit */
     __u8 state;            /* enum fnet_flow_state, of this direction */
     __u16 flags;           /* FNET_FLOW_* */
-    __u32 tunnel;          /* FNET_EXIT_TUNNEL: index of the cached outer header; else 0 */
-    __u32 vni;             /* FNET_EXIT_TUNNEL: VXLAN network identifier, host order; else 0 */
+    __u64 reserved2;       /* zero */
     __u64 exit_checked_ns; /* CLOCK_MONOTONIC (coarse) of the last next-hop lookup */
     /* Accounting, written by this direction's packets only. */
     __u64 last_seen_ns; /* CLOCK_MONOTONIC (coarse) */

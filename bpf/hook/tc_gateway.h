@@ -71,6 +71,8 @@ int tc_gateway_in(struct __sk_buff *skb)
 
     if (!work)
         return drop(skb, INTERNAL_ERROR);
+    if (skb->mark == FNET_TUNNEL_MARK)
+        return drop(skb, TUNNEL_TO_HOST);
     /* The kernel forwards no frame but a unicast one to its own MAC, and nothing but IP. */
     if (skb->pkt_type != PACKET_HOST || (!is_ipv6 && skb->protocol != bpf_htons(ETH_P_IP)))
         return FNET_TO_KERNEL;

@@ -6,14 +6,12 @@
 #include "bpf/lib/leave.h"
 #include "bpf/lib/packet.h"
 
-/* Ingress: decapsulated by the kernel. */
+/* Ingress: decapsulated by the kernel. The mark stays until the frame is in a container: tc_gateway_in knows by it what
+ * the bridge floods to the host. */
 SEC("tc")
 int tc_tunnel_in(struct __sk_buff *skb)
 {
-    if (skb->mark != FNET_TUNNEL_MARK)
-        return drop(skb, TUNNEL_UNKNOWN_PEER);
-    skb->mark = 0;
-    return FNET_TO_KERNEL;
+    return skb->mark == FNET_TUNNEL_MARK ? FNET_TO_KERNEL : drop(skb, TUNNEL_UNKNOWN_PEER);
 }
 
 /* Egress: what the bridge floods or sends there. The host has no part in the network's other nodes: each of them has

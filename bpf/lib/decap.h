@@ -85,17 +85,33 @@ FNET_INLINE int remote_may_use(struct __sk_buff *skb, struct fnet_scratch *work,
     return 0;
 }
 
-#define ND_FIRST 133 /* router solicitation; advertisement; neighbour solicitation; advertisement; redirect */
+#define ND_HOP_LIMIT 255 /* of any honest neighbour discovery (RFC 4861), and of little else */
+#define ND_FIRST 133     /* router solicitation; advertisement; neighbour solicitation; advertisement; redirect */
 #define ND_LAST 137
 
-/* What neighbour discovery in the IPv6 packet at @offset says: 0, or a verdict. Only routers say what 134 and 137 do,
- * and an advertisement may speak for the peer's addresses only. */
-FNET_INLINE int remote_nd(struct __sk_buff *skb, struct fnet_scratch *work, __u32 offset, __u8 protocol, __u32 tunnel)
+/* Also to one container alone; each such packet is looked at. */
+FNET_INLINE int may_be_nd(__u8 next_header, __u8 hop_limit)
 {
-    struct transport where = {.offset = offset + sizeof(struct ipv6hdr), .protocol = protocol};
-    __u8 type;
-    int verdict = transport_find(skb, &where);
+    return hop_limit == ND_HOP_LIMIT && next_header != IPPROTO_TCP && next_header != IPPROTO_UDP;
+}
 
+#define REMOTE_ND_TARGET \
+    (-11) /* no verdict: it speaks for the address in work->remote_key, which must be the peer's \
+           */
+
+/* What neighbour discovery in the IPv6 packet at @offset says: 0, a verdict or REMOTE_ND_TARGET. Only routers say what
+ * 134 and 137 do. */
+__noinline int remote_nd(struct __sk_buff *skb, __u32 offset)
+{
+    struct fnet_scratch *work = map_single(scratch);
+    struct transport where = {.offset = offset + sizeof(struct ipv6hdr)};
+    __u8 type;
+    int verdict;
+
+    if (!work ||
+        bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, nexthdr), &where.protocol, sizeof(where.protocol)))
+        return FNET_MALFORMED;
+    verdict = transport_find(skb, &where);
     if (verdict)
         return verdict;
     if (where.protocol != IPPROTO_ICMPV6 || is_later_fragment(&where))
@@ -110,7 +126,7 @@ FNET_INLINE int remote_nd(struct __sk_buff *skb, struct fnet_scratch *work, __u3
         return 0;
     if (bpf_skb_load_bytes(skb, where.offset + 8, &work->remote_key.addr, sizeof(work->remote_key.addr)))
         return FNET_MALFORMED;
-    return address_link_local(&work->remote_key.addr) ? 0 : remote_may_use(skb, work, tunnel);
+    return address_link_local(&work->remote_key.addr) ? 0 : REMOTE_ND_TARGET;
 }
 
 /* ARP, broadcast, multicast, link-local: for the kernel, if its source may say so. work->vtep_key is the peer,
@@ -156,10 +172,8 @@ __noinline int tunnel_unusual(struct __sk_buff *skb, __u32 offset)
         if (src) /* else DHCP */
             verdict = (__u32)remote_may_use(skb, work, index);
     } else if (protocol == bpf_htons(ETH_P_IPV6)) {
-        __u8 next;
         if (bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr), &work->remote_key.addr,
-                               sizeof(work->remote_key.addr)) ||
-            bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, nexthdr), &next, sizeof(next)))
+                               sizeof(work->remote_key.addr)))
             return tunnel_drop(skb, tunnel, FNET_MALFORMED);
         if (work->remote_key.addr.quads[0] == 0 && !address_none(&work->remote_key.addr))
             return tunnel_drop(skb, tunnel,
@@ -167,7 +181,9 @@ __noinline int tunnel_unusual(struct __sk_buff *skb, __u32 offset)
         if (!address_none(&work->remote_key.addr) && !address_link_local(&work->remote_key.addr))
             verdict = (__u32)remote_may_use(skb, work, index);
         if (!verdict)
-            verdict = (__u32)remote_nd(skb, work, offset, next, index);
+            verdict = (__u32)remote_nd(skb, offset);
+        if (verdict == (__u32)REMOTE_ND_TARGET)
+            verdict = (__u32)remote_may_use(skb, work, index);
     } else {
         return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
     }
@@ -255,6 +271,7 @@ __noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
     struct fnet_vtep *vtep;
     struct ethhdr *eth;
     __be32 vni;
+    __u8 next[2]; /* header, and hop limit */
     int verdict;
 
     if (!work || !pair || !valid)
@@ -295,7 +312,10 @@ __noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
         /* Mapped and other addresses of that kind would be the keys of IPv4's, as in packet_parse_ipv6(). */
         if (work->remote_key.addr.quads[0] == 0 || work->local_key.addr.quads[0] == 0)
             return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
-        if (address_link_local(&work->remote_key.addr) || address_link_local(&work->local_key.addr))
+        if (bpf_skb_load_bytes(skb, header + ETH_HLEN + offsetof(struct ipv6hdr, nexthdr), next, sizeof(next)))
+            return tunnel_drop(skb, tunnel, FNET_TUNNEL_BAD_INNER);
+        if (address_link_local(&work->remote_key.addr) || address_link_local(&work->local_key.addr) ||
+            may_be_nd(next[0], next[1]))
             return tunnel_unusual(skb, header);
     }
     verdict = remote_may_use(skb, work, at);
@@ -348,8 +368,8 @@ FNET_INLINE int pair_is_for(const struct fnet_pair *pair, const void *ip, const 
                pair->dst.words[3] == inner->daddr;
     } else {
         const struct ipv6hdr *inner = (const void *)(eth + 1);
-        return (const void *)(inner + 1) <= data_end && ipv6_equal(&pair->src, &inner->saddr) &&
-               ipv6_equal(&pair->dst, &inner->daddr);
+        return (const void *)(inner + 1) <= data_end && !may_be_nd(inner->nexthdr, inner->hop_limit) &&
+               ipv6_equal(&pair->src, &inner->saddr) && ipv6_equal(&pair->dst, &inner->daddr);
     }
 }
 

@@ -61,7 +61,7 @@ struct {
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(map_flags, BPF_F_NO_PREALLOC);
-    __uint(max_entries, 65536);
+    __uint(max_entries, 262144);
     __type(key, struct fnet_address_key);
     __type(value, struct fnet_address);
 } addresses SEC(".maps");
@@ -289,15 +289,16 @@ struct fnet_scratch {
     struct fnet_icmp_quote quote; /* of icmp_error_forward() */
     struct fnet_addr quote_src;   /* of the translated error; beside each other as in an IPv6 header */
     struct fnet_addr quote_dst;
-    struct fnet_fragment_key fragment;  /* of hidden_resolve() */
-    struct fnet_vtep_key vtep_key;      /* of tunnel_judge() and remote_source(): who sends, */
-    struct fnet_address_key remote_key; /* as whom, */
-    struct fnet_address remote;         /* what becomes of that, */
-    struct fnet_address_key local_key;  /* to whom, */
-    struct ethhdr inner;                /* in what */
-    __u8 macs[2 * ETH_ALEN];            /* of a frame that is turned round */
-    __u8 chunk[FNET_CHUNK + 8];         /* of a packet, with room to fill its last word up */
-    __u8 frame[FNET_EARLY_BYTES];       /* of the packet whose place another takes in early_resend() */
+    struct fnet_fragment_key fragment;                           /* of hidden_resolve() */
+    struct fnet_vtep_key vtep_key;                               /* of tunnel_judge() and remote_source(): who sends, */
+    struct fnet_address_key remote_key;                          /* as whom, */
+    struct fnet_address remote;                                  /* what becomes of that, */
+    struct fnet_address_key local_key;                           /* to whom, */
+    struct ethhdr inner;                                         /* in what */
+    __u8 header[FNET_TUNNEL_HEADER] __attribute__((aligned(8))); /* of tunnel_refresh() */
+    __u8 macs[2 * ETH_ALEN];                                     /* of a frame that is turned round */
+    __u8 chunk[FNET_CHUNK + 8];                                  /* of a packet, with room to fill its last word up */
+    __u8 frame[FNET_EARLY_BYTES]; /* of the packet whose place another takes in early_resend() */
 };
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -119,6 +119,7 @@ __noinline int remote_source(struct __sk_buff *skb)
     struct fnet_learned *place;
     struct fnet_vtep *vtep;
     __u32 slot;
+    int moved;
 
     if (!work)
         return FNET_INTERNAL_ERROR;
@@ -143,11 +144,17 @@ __noinline int remote_source(struct __sk_buff *skb)
     place = bpf_map_lookup_elem(&learned, &slot);
     if (!place || __sync_val_compare_and_swap(&place->state, LEARNED_USED, LEARNED_BUSY) != LEARNED_USED)
         return FNET_TUNNEL_BAD_INNER;
-    if (!bpf_map_update_elem(&addresses, &work->remote_key, &work->remote, BPF_EXIST)) {
+    /* Looked at once more, now that the place is ours: it may have become another address's meanwhile, or this address
+     * somebody's. */
+    address = bpf_map_lookup_elem(&addresses, &work->remote_key);
+    moved = address && address->slot == slot && remote_is_silent(address, now) &&
+            place->key.network == work->remote_key.network && address_equal(&place->key.addr, &work->remote_key.addr) &&
+            !bpf_map_update_elem(&addresses, &work->remote_key, &work->remote, BPF_EXIST);
+    if (moved) {
         vtep_unlearn(&place->vtep);
         __sync_fetch_and_add(&vtep->learned, 1);
         place->vtep = work->vtep_key;
     }
     __sync_lock_test_and_set(&place->state, LEARNED_USED);
-    return 0;
+    return moved ? 0 : FNET_TUNNEL_BAD_INNER;
 }

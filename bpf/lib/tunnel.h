@@ -1,6 +1,6 @@
 /* VXLAN (RFC 7348) by our own hands: encapsulation with a header that is kept ready for each peer, and decapsulation
  * straight into the container. What this path does not carry goes through the kernel's vxlan device: broadcast,
- * multicast, ARP, neighbour discovery, and what a helper refuses. */
+ * multicast, questions about unknown addresses, and what a helper refuses. */
 #pragma once
 
 #include "bpf/lib/answer.h"
@@ -31,11 +31,11 @@ FNET_INLINE int address_is_v4(const struct fnet_addr *addr)
     return addr->quads[0] == 0 && addr->words[2] == bpf_htonl(0xffff);
 }
 
-/* The header that is the same for every packet to this peer. IPv4: its checksum field holds the sum of what is there.
- */
-FNET_INLINE void tunnel_fill_header(struct fnet_tunnel *tunnel, const struct bpf_fib_lookup *route, int is_ipv6)
+/* The header that is the same for every packet to @peer. IPv4: its checksum field holds the sum of what is there. */
+FNET_INLINE void tunnel_fill_header(__u8 *header, const struct fnet_addr *peer, const struct bpf_fib_lookup *route,
+                                    int is_ipv6)
 {
-    struct ethhdr *eth = (void *)tunnel->header;
+    struct ethhdr *eth = (void *)header;
     struct udphdr *udp;
 
     __builtin_memcpy(eth->h_dest, route->dmac, ETH_ALEN);
@@ -49,7 +49,7 @@ FNET_INLINE void tunnel_fill_header(struct fnet_tunnel *tunnel, const struct bpf
         ip->nexthdr = IPPROTO_UDP;
         ip->hop_limit = TUNNEL_TTL;
         __builtin_memcpy(&ip->saddr, route->ipv6_src, 16);
-        __builtin_memcpy(&ip->daddr, tunnel->peer.bytes, 16);
+        __builtin_memcpy(&ip->daddr, peer->bytes, 16);
         udp = (void *)(ip + 1);
     } else {
         struct iphdr *ip = (void *)(eth + 1);
@@ -62,7 +62,7 @@ FNET_INLINE void tunnel_fill_header(struct fnet_tunnel *tunnel, const struct bpf
         ip->ttl = TUNNEL_TTL;
         ip->protocol = IPPROTO_UDP;
         ip->saddr = route->ipv4_src;
-        ip->daddr = tunnel->peer.words[3];
+        ip->daddr = peer->words[3];
         ip->check = 0;
         ip->check = csum_fold16((__u32)bpf_csum_diff(NULL, 0, (__be32 *)ip, sizeof(*ip), 0));
         udp = (void *)(ip + 1);
@@ -82,20 +82,28 @@ __noinline int tunnel_refresh(struct __sk_buff *skb, __u32 index, __u32 bridge_i
     struct fnet_scratch *work = map_single(scratch);
     struct fnet_tunnel *tunnel = bpf_map_lookup_elem(&tunnels, &index);
     struct bpf_fib_lookup *route;
+    struct fnet_addr peer;
     __u32 mtu = 0, overhead;
     int is_ipv6, result;
 
     if (!work || !tunnel || address_none(&tunnel->peer))
         return EXIT_NO_ROUTE;
     route = &work->route;
-    is_ipv6 = !address_is_v4(&tunnel->peer);
+    peer = tunnel->peer;
+    is_ipv6 = !address_is_v4(&peer);
     overhead = is_ipv6 ? FNET_TUNNEL_OVERHEAD_IPV6 : FNET_TUNNEL_OVERHEAD_IPV4;
-    result = exit_lookup(skb, bridge_ifindex, NULL, &tunnel->peer, is_ipv6, IPPROTO_UDP, route);
+    result = exit_lookup(skb, bridge_ifindex, NULL, &peer, is_ipv6, IPPROTO_UDP, route);
     if (result != EXIT_OK && result != EXIT_UNRESOLVED) {
         tunnel->exit_ifindex = 0;
         return result;
     }
-    tunnel_fill_header(tunnel, route, is_ipv6);
+    /* Made aside: other CPUs send by the old one meanwhile. */
+    tunnel_fill_header(work->header, &peer, route, is_ipv6);
+    if (!address_equal(&peer, &tunnel->peer)) /* user space gave the place to another one */
+        return EXIT_NO_ROUTE;
+#pragma unroll
+    for (int i = 0; i < FNET_TUNNEL_HEADER / 8; i++)
+        ((__u64 *)tunnel->header)[i] = ((__u64 *)work->header)[i];
     if (result == EXIT_OK)
         mtu = route->mtu_result;
     else

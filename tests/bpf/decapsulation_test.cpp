@@ -475,6 +475,21 @@ TEST_P(Unusual, NeighbourDiscoveryInAnothersNameIsDropped) {
         expect_bad(group / ip(link_local, all_nodes, 255) / Ipv6Fragment{} / Icmp{.type = type} / payload(32), "RFC 6980");
 }
 
+TEST_P(Unusual, AdvertisementToOneContainerIsJudgedThoughItsPairIsKnown) {
+    const Packet between = to(container_mac) / ip(peer().remote6, container6, 255);
+    const Packet ordinary = to(container_mac) / ip(peer().remote6, container6) / udp(1, 2);
+    ASSERT_THAT(receive(peer(), ordinary), Decapsulates(ordinary));
+    const Packet own = between / neighbour_message(kNeighbourAdvertisement, peer().remote6, peer().mac);
+    expect_left(own, "that it is there");
+    for (const IpAddress& target : {gateway6, neighbour6, other().remote6})
+        expect_bad(between / neighbour_message(kNeighbourAdvertisement, target, peer().mac), target.to_string().c_str());
+    expect_bad(between / Ipv6Extension{} / neighbour_message(kNeighbourAdvertisement, gateway6, peer().mac));
+    expect_bad(between / Icmp{.type = kNdRedirect} / payload(32));
+    const Packet segment = between / tcp(20000, 80);
+    EXPECT_THAT(receive(peer(), segment), Decapsulates(segment)) << "some systems begin with that hop limit";
+    EXPECT_THAT(receive(peer(), ordinary), Decapsulates(ordinary));
+}
+
 TEST_P(Unusual, WithoutInterContainerTrafficNothingOfItEither) {
     set_peer_flags(peer(), FNET_VTEP_NO_ICC);
     for (const Packet& inner :

@@ -17,9 +17,19 @@ TEST_F(VxlanDevice, HandsUpOnlyWhatTheUplinkJudged) {
     EXPECT_EQ(judged.action, kToKernel);
     EXPECT_EQ(judged.verdicts, Verdicts{});
     EXPECT_EQ(judged.out, frame);
-    EXPECT_EQ(judged.mark, 0U) << "it says nothing to the rules of the host";
+    EXPECT_EQ(judged.mark, FNET_TUNNEL_MARK) << "the gate of the bridge knows it by that";
     for (const std::uint32_t mark : {0U, 1U, FNET_TUNNEL_MARK + 1U})
         EXPECT_THAT(run("tc_tunnel_in", frame, {.ifindex = lab().ifindex("side0"), .mark = mark}), IsDropped(FNET_TUNNEL_UNKNOWN_PEER));
+}
+
+TEST_F(VxlanDevice, FloodedFramesOfOtherNodesDoNotReachTheHost) {
+    for (const Packet& frame : {Packet{Eth{.src = peer4.mac, .dst = broadcast_mac}} / ip(peer4.remote4, host_ip) / udp(1, 9999),
+                                Packet{Eth{.src = peer4.mac, .dst = broadcast_mac}} /
+                                    Packet{Arp{.sender_mac = peer4.mac, .sender = peer4.remote4, .target = gateway}}}) {
+        EXPECT_THAT(run("tc_gateway_in", frame.bytes(), {.ifindex = container().bridge, .mark = FNET_TUNNEL_MARK}),
+                    IsDropped(FNET_TUNNEL_TO_HOST));
+        EXPECT_EQ(run("tc_gateway_in", frame.bytes(), {.ifindex = container().bridge, .mark = 1}).action, kToKernel);
+    }
 }
 
 TEST_F(VxlanDevice, SendsWhatContainersFloodAndNothingOfTheHost) {

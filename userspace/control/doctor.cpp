@@ -139,7 +139,10 @@ private:
             good("datapath", "loaded, pinned at " + paths_.pins.string());
         }
         hooks_ = datapath->attached();
-        if (datapath->cgroup_attached()) {
+        const std::vector<Network> networks = store_->networks().value_or({});
+        const bool overlay =
+            std::any_of(networks.begin(), networks.end(), [](const Network& network) { return network.driver == NetworkDriver::kOverlay; });
+        if (datapath->cgroup_attached(overlay)) {
             good("held ports", "published ports cannot be bound by the host's processes");
         } else {
             warn("held ports", "the cgroup hooks are not attached: published ports are reserved, but not held against an explicit bind",

@@ -4,6 +4,7 @@
 // (readers.h).
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -52,7 +53,9 @@ public:
     std::uint64_t netns_cookie() const { return netns_cookie_; }
     const std::vector<std::string>& warnings() const { return warnings_; }
     const std::vector<Uplink>& uplinks() const { return uplinks_; }
-    void warn(std::string text) { warnings_.push_back(std::move(text)); }
+    void warn(std::string text) {  ///< once, however often it is said
+        if (std::find(warnings_.begin(), warnings_.end(), text) == warnings_.end()) warnings_.push_back(std::move(text));
+    }
     /// Endpoints that open() found dead; of this boot only.
     const std::vector<Endpoint>& collected() const { return collected_; }
     /// Endpoints that are alive, as open() found them: reading a thousand rows once per command is enough.
