@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <sstream>
 
 #include "tests/harness/overlay_lab.h"
 
@@ -350,18 +351,37 @@ protected:
         unsigned vni = 42;
         std::string inner_source{};
         std::string inner_destination{};
+        std::string inner_source_mac = "02:42:0a:63:02:77";
+        std::string inner_destination_mac{};
+        bool fragmented = false;
     };
+    /// What is inside the outer UDP, as scapy has it.
+    std::string vxlan_of(const Forged& packet) {
+        return "VXLAN(flags=8, vni=" + std::to_string(packet.vni) + ")/Ether(src='" + packet.inner_source_mac + "', dst='" +
+               (packet.inner_destination_mac.empty() ? a_.netns->mac("eth0") : packet.inner_destination_mac) + "')/IP(src='" +
+               packet.inner_source + "', dst='" + (packet.inner_destination.empty() ? a_.ip : packet.inner_destination) +
+               "')/UDP(sport=1, dport=9)/Raw(b'forged' + bytes(" + (packet.fragmented ? "600" : "0") + "))";
+    }
     /// A datagram inside VXLAN to node 1, from the wire.
     void inject_forged(const Forged& packet) {
         const Netns& node = lab().node(1).node();
         const std::string script =
             "from scapy.layers.vxlan import VXLAN\n"
-            "frames.append(Ether(src='" +
-            lab().router().mac("n1") + "', dst='" + node.mac("eth0") + "')/IP(src='" + packet.peer + "', dst='" + OverlayLab::ip(1) +
-            "')/UDP(sport=50000, dport=4789, chksum=0)/VXLAN(flags=8, vni=" + std::to_string(packet.vni) +
-            ")/Ether(src='02:42:0a:63:02:77', dst='" + a_.netns->mac("eth0") + "')/IP(src='" + packet.inner_source + "', dst='" +
-            (packet.inner_destination.empty() ? a_.ip : packet.inner_destination) + "')/UDP(sport=1, dport=9)/Raw(b'forged'))";
+            "whole = IP(src='" +
+            packet.peer + "', dst='" + OverlayLab::ip(1) + "')/UDP(sport=50000, dport=4789, chksum=0)/" + vxlan_of(packet) +
+            "\n"
+            "for part in " +
+            (packet.fragmented ? "fragment(whole, fragsize=400)" : "[whole]") + ": frames.append(Ether(src='" + lab().router().mac("n1") +
+            "', dst='" + node.mac("eth0") + "')/part)";
         inject(lab().router(), "n1", scapy(script));
+    }
+    /// Forwarding entries of node 1 for @p mac, of bridges and of vxlan devices.
+    std::string forwarding_of(const std::string& mac) {
+        std::istringstream all{lab().node(1).node().run({"bridge", "fdb", "show"}).out};
+        std::string found;
+        for (std::string line; std::getline(all, line);)
+            if (line.starts_with(mac)) found += line + "\n";
+        return found;
     }
     void expect_dropped(const Forged& packet, const std::string& verdict_name) {
         const std::uint64_t before = verdict(1, verdict_name);
@@ -391,6 +411,31 @@ TEST_F(OverlaySecurity, ForgedTunnelPacketsAreDroppedByName) {
     // And nothing of that took an address away from whom it belongs to.
     EXPECT_TRUE(pings(*a_.netns, c_.ip));
     EXPECT_TRUE(pings(*a_.netns, d_.ip));
+}
+
+TEST_F(OverlaySecurity, StrangerDoesNotSteerTheKernelsOwnVxlanDevice) {
+    // A fragment shows no port, so it passes the uplink's program; the device's socket gets the whole.
+    const Forged stranger{.peer = "10.77.9.9", .inner_source = c_.ip, .inner_source_mac = "02:42:0a:63:02:78", .fragmented = true};
+    const std::uint64_t before = verdict(1, "TUNNEL_UNKNOWN_PEER");
+    inject_forged(stranger);
+    EXPECT_TRUE(wait_until([&] { return verdict(1, "TUNNEL_UNKNOWN_PEER") > before; }));
+    EXPECT_EQ(forwarding_of(stranger.inner_source_mac), "");
+}
+
+TEST_F(OverlaySecurity, PeerThatSendsAsALocalContainerDoesNotMoveIt) {
+    const Netns& node = lab().node(1).node();
+    const std::string mac = a_.netns->mac("eth0");
+    ASSERT_TRUE(pings(node, a_.ip));
+    const std::string before = forwarding_of(mac);
+    EXPECT_NE(before.find(" master "), std::string::npos) << before;
+    Capture seen{*a_.netns, "eth0"};
+    inject_forged({.inner_source = c_.ip,
+                   .inner_destination = "10.99.255.255",
+                   .inner_source_mac = mac,
+                   .inner_destination_mac = "ff:ff:ff:ff:ff:ff"});
+    EXPECT_TRUE(seen.wait_for(carries("forged")).has_value()) << "the bridge floods it";
+    EXPECT_EQ(forwarding_of(mac), before);
+    EXPECT_TRUE(pings(node, a_.ip));
 }
 
 TEST_F(OverlaySecurity, ContainerCannotForgeTunnelPackets) {

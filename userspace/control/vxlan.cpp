@@ -47,6 +47,7 @@ Result<LinkInfo> create(Netlink& netlink, const VxlanState& wanted) {
     spec.family = wanted.peers.empty() ? Family::kIpv4 : wanted.peers.begin()->family();
     spec.mtu = wanted.mtu;
     spec.group = kVethGroup;
+    spec.learning = wanted.learns;
     const auto made = netlink.create_vxlan(spec);
     if (!made && made.error().sys_errno == EEXIST) return vni_is_taken(netlink, wanted);
     if (!made) return made.error();
@@ -76,7 +77,9 @@ Status join(Netlink& netlink, const LinkInfo& link, const VxlanState& wanted) {
     CHECK_OK(netlink.set_link(link.index, change));
     // A port that joins has the bridge's defaults, whatever it had before.
     const bool isolated = link.master == bridge && link.isolated;
-    return bridge == 0 || isolated == wanted.isolated ? ok() : netlink.set_bridge_port(link.index, {.isolated = wanted.isolated});
+    const bool learns = link.master != bridge || link.port_learns;
+    if (bridge == 0 || (isolated == wanted.isolated && learns == wanted.port_learns)) return ok();
+    return netlink.set_bridge_port(link.index, {.isolated = wanted.isolated, .learning = wanted.port_learns});
 }
 
 }  // namespace
@@ -99,7 +102,8 @@ Status make_vxlan(Netlink& netlink, const VxlanState& wanted, const std::functio
     if (link && link->kind != "vxlan")
         return conflict("interface '" + wanted.name + "' exists already and is no vxlan interface",
                         "rename or remove it: fastnet needs the name");
-    if (link && (link->vni != wanted.vni || link->vxlan_port != FNET_VXLAN_PORT)) {
+    // One that learned is not only told to stop: what it learned goes with it.
+    if (link && (link->vni != wanted.vni || link->vxlan_port != FNET_VXLAN_PORT || link->vxlan_learns != wanted.learns)) {
         CHECK_OK(unless_missing(netlink.delete_link(link->index)));
         link = not_found(wanted.name);
     }
@@ -131,6 +135,8 @@ Result<std::map<std::string, VxlanState>> read_vxlans(Netlink& netlink, const st
         state.mtu = link.mtu;
         state.up = link.up;
         state.isolated = link.isolated;
+        state.learns = link.vxlan_learns;
+        state.port_learns = link.port_learns;
         for (const IpAddress& peer : TRY(netlink.vxlan_peers(link.index))) state.peers.insert(peer);
         found.emplace(link.name, std::move(state));
     }

@@ -1,5 +1,7 @@
 // The kernel's own path of an overlay network: its vxlan device, which takes what the fast path hands over. A port of the
-// network's bridge; its forwarding table floods to the network's peers.
+// network's bridge; its forwarding table floods to the network's peers. Neither the device nor its port of the bridge learns: the
+// device would believe strangers, the port would believe a peer that sends as one of this node's containers. What the kernel's path
+// carries is rare, and is flooded.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +25,8 @@ struct VxlanState {
     bool up = true;
     std::set<IpAddress> peers{};  ///< that get what is flooded
     bool isolated = false;        ///< as the port of a bridge: the network has no ICC
+    bool learns = false;          ///< never wanted
+    bool port_learns = false;     ///< the same
 
     friend bool operator==(const VxlanState&, const VxlanState&) = default;
 };

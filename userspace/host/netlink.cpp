@@ -84,10 +84,12 @@ LinkInfo parse_link(const nlmsghdr& message) {
         const Attributes<IFLA_VXLAN_PORT> vxlan{info.get(IFLA_INFO_DATA)};
         link.vni = vxlan.value<std::uint32_t>(IFLA_VXLAN_ID);
         link.vxlan_port = ntohs(vxlan.value<std::uint16_t>(IFLA_VXLAN_PORT));
+        link.vxlan_learns = vxlan.value<std::uint8_t>(IFLA_VXLAN_LEARNING) != 0;
     }
     if (info.text(IFLA_INFO_SLAVE_KIND) == "bridge") {
         const Attributes<IFLA_BRPORT_ISOLATED> port{info.get(IFLA_INFO_SLAVE_DATA)};
         link.isolated = port.value<std::uint8_t>(IFLA_BRPORT_ISOLATED) != 0;
+        link.port_learns = port.value<std::uint8_t>(IFLA_BRPORT_LEARNING) != 0;
     }
     return link;
 }
@@ -410,7 +412,7 @@ Result<IfIndex> Netlink::create_vxlan(const VxlanSpec& spec) {
         request.put_u32(IFLA_VXLAN_ID, spec.vni);
         request.put_u16(IFLA_VXLAN_PORT, htons(spec.port.value()));
         request.put_u8(IFLA_VXLAN_TTL, kTunnelTtl);
-        request.put_u8(IFLA_VXLAN_LEARNING, 1);
+        request.put_u8(IFLA_VXLAN_LEARNING, spec.learning ? 1 : 0);  // without a word the kernel has it on
         if (spec.family == Family::kIpv6) {
             // The family comes from the group, also from one that is none. RFC 6935: a tunnel may go without the outer checksum.
             request.put_address(IFLA_VXLAN_GROUP6, IpAddress::any(Family::kIpv6));

@@ -44,10 +44,12 @@ struct LinkInfo {
     std::uint16_t arp_type = 0;                               ///< ARPHRD_*: 1 Ethernet, 772 loopback, 65534 none (L3 device)
     IfIndex peer_index = 0;                                   ///< IFLA_LINK: the veth's peer, the VLAN's parent
     bool isolated = false;                                    ///< as the port of a bridge (BridgePortFlags)
+    bool port_learns = false;                                 ///< the same: which MAC addresses are behind it
     std::optional<std::int32_t> peer_netnsid = std::nullopt;  ///< set when the peer is in another namespace
     std::uint32_t group = 0;
     std::uint32_t vni = 0;         ///< of a vxlan link
     std::uint16_t vxlan_port = 0;  ///< its UDP port, on both sides
+    bool vxlan_learns = false;     ///< VxlanSpec::learning
 
     bool is_ethernet() const { return arp_type == 1; }
 };
@@ -59,8 +61,7 @@ struct BridgeSpec {
     bool up = true;
 };  // no STP, forward delay 0; ageing and multicast snooping as the kernel has them
 
-/// A vxlan link with any number of peers (add_vxlan_peer()), no group and no local address. It sends with TTL 64 and without DF,
-/// and learns which MAC address is behind which peer.
+/// A vxlan link with any number of peers (add_vxlan_peer()), no group and no local address. It sends with TTL 64 and without DF.
 struct VxlanSpec {
     std::string name{};
     std::uint32_t vni = 0;
@@ -69,6 +70,9 @@ struct VxlanSpec {
     MacAddress mac{};               ///< zero: the kernel draws one
     std::uint32_t mtu = 1500;
     std::uint32_t group = 0;  ///< for delete_group()
+    /// Which MAC address is behind which outer source. The kernel believes it of whatever reaches the UDP port, before any program at
+    /// the link sees the frame.
+    bool learning = false;
 };
 
 struct VethSpec {

@@ -15,7 +15,9 @@ namespace fastnet {
 struct Peer {
     IpAddress address;                                       ///< on the underlay
     std::optional<std::uint32_t> network_id = std::nullopt;  ///< unset: of every overlay network, later ones too
-    std::uint32_t tunnel = 0;  ///< index in the BPF map; given by the store, the same for all records of an address, while there is one
+    /// Index in the BPF map; given by the store, the same for all records of an address. Used again for another one after the last
+    /// record is gone.
+    std::uint32_t tunnel = 0;
 
     friend bool operator==(const Peer&, const Peer&) = default;
 };

@@ -248,6 +248,8 @@ TEST_F(PlanOfAnOverlay, EachMissingPieceIsPutBackAlone) {
         {"peer to flood to", [](ActualState& s) { s.vxlans.at("fnx-2").peers.clear(); }, "set up vxlan interface fnx-2"},
         {"MTU", [](ActualState& s) { s.vxlans.at("fnx-2").mtu = 1400; }, "set up vxlan interface fnx-2"},
         {"isolation", [](ActualState& s) { s.vxlans.at("fnx-2").isolated = true; }, "set up vxlan interface fnx-2"},
+        {"device that learns", [](ActualState& s) { s.vxlans.at("fnx-2").learns = true; }, "set up vxlan interface fnx-2"},
+        {"port that learns", [](ActualState& s) { s.vxlans.at("fnx-2").port_learns = true; }, "set up vxlan interface fnx-2"},
         {"vxlan entry", [](ActualState& s) { s.devices.erase(kVxlanIndex); }, "register device fnx-2"},
         {"row of a peer", [](ActualState& s) { s.vteps.erase(vtep_key(ip("192.0.2.7"), 0)); }, "admit peer 192.0.2.7"},
         {"row of a network", [](ActualState& s) { s.vteps.erase(vtep_key(ip("192.0.2.7"), 7)); }, "admit peer 192.0.2.7 to VNI 7"},

@@ -65,6 +65,22 @@ TEST_F(Vxlan, IsolationHoldsFromTheStart) {
     expect_made();
 }
 
+TEST_F(Vxlan, NeitherItNorItsPortLearns) {
+    wanted_.peers = {ip("192.0.2.1")};
+    expect_made();
+    const IfIndex first = index();
+    EXPECT_FALSE(netlink().link(first)->vxlan_learns);
+    EXPECT_FALSE(netlink().link(first)->port_learns);
+    ASSERT_OK(netlink().set_bridge_port(first, {.learning = true}));
+    EXPECT_NE(present(), wanted_);
+    expect_made();
+    EXPECT_EQ(index(), first);
+    ASSERT_OK(netlink().delete_link(first));
+    ASSERT_OK(netlink().create_vxlan({.name = wanted_.name, .vni = wanted_.vni, .port = Port{4789}, .mtu = 1450, .learning = true}));
+    EXPECT_TRUE(present().learns);
+    expect_made();
+}
+
 TEST_F(Vxlan, IsMadeAnewForAnotherVniPortOrFamily) {
     wanted_.peers = {ip("192.0.2.1")};
     expect_made();

@@ -446,7 +446,8 @@ TEST_F(NetlinkTest, VxlanIsMadeAsSpecifiedAndHasOnlyThePeersThatItWasGiven) {
                              .family = family,
                              .mac = kHostMac,
                              .mtu = 1430,
-                             .group = 7};
+                             .group = 7,
+                             .learning = family == Family::kIpv6};
         const auto made = netlink().create_vxlan(spec);
         ASSERT_TRUE(made.has_value()) << made.error().message;
         const LinkInfo link = netlink().link(*made).value();
@@ -457,6 +458,7 @@ TEST_F(NetlinkTest, VxlanIsMadeAsSpecifiedAndHasOnlyThePeersThatItWasGiven) {
         EXPECT_EQ(link.mac, kHostMac);
         EXPECT_EQ(link.mtu, 1430U);
         EXPECT_EQ(link.group, 7U);
+        EXPECT_EQ(link.vxlan_learns, spec.learning);
         EXPECT_FALSE(link.up);
         ASSERT_OK(netlink().set_up(*made));
         EXPECT_THAT(netlink().addresses(*made).value(), IsEmpty());
