@@ -79,6 +79,24 @@ TEST_F(OverlayContract, VniIsChosenWhereNoneIsGivenAndTakenOnce) {
     EXPECT_EQ(lab().json({"network", "ls"}).size(), 5U);
 }
 
+TEST_F(OverlayContract, SomebodyElsesVxlanInterfaceIsWarnedOf) {
+    const auto make = [&](const std::string& name) {
+        return lab().fastnet({"network", "create", name, "--driver", "overlay", "--subnet",
+                              name == "blue" ? "10.77.0.0/24" : "10.78.0.0/24", "--ip-range",
+                              name == "blue" ? "10.77.0.0/25" : "10.78.0.0/25"});
+    };
+    const CommandResult alone = make("blue");
+    EXPECT_EQ(alone.err, "") << "a range of its own, and nobody else";
+    lab().node().ip(
+        {"link add name theirs type vxlan id 99 dstport 4789 dev lo", "link add name other type vxlan id 99 dstport 8472 dev lo"});
+    const CommandResult beside = make("red");
+    EXPECT_EQ(beside.status, kDone) << beside;
+    EXPECT_NE(beside.err.find("'theirs'"), std::string::npos) << beside;
+    EXPECT_EQ(beside.err.find("'other'"), std::string::npos) << beside;
+    EXPECT_EQ(beside.err.find("'fnx-"), std::string::npos) << beside;
+    lab().node().ip({"link del theirs", "link del other"});
+}
+
 TEST_F(OverlayContract, EndpointsAreAttachedAsToABridge) {
     create_blue({"--opt", "gateway_mode_ipv4=nat"});
     const json web = attach("web", {"-p", "2000:80"});
@@ -106,7 +124,7 @@ TEST_F(OverlayContract, EndpointsAreAttachedAsToABridge) {
     expect_done({"detach", "web"});
     EXPECT_EQ(lab().json({"endpoints"}).size(), 1U);
     lab().lose_container("db");
-    EXPECT_EQ(lab().json({"endpoints"}).size(), 0U) << "a lost container of an overlay is collected as any other";
+    EXPECT_TRUE(wait_until([&] { return lab().count("endpoints") == 0; })) << "a lost container of an overlay is collected as any other";
 }
 
 TEST_F(OverlayContract, GatewayPriorityIsKeptAndPartOfTheRequest) {

@@ -24,6 +24,11 @@ protected:
         const json row = lab().attach(node, label, extra, network);
         return {&lab().node(node).at(label), without_prefix_length(row.value("ipv4", "")), without_prefix_length(row.value("ipv6", ""))};
     }
+    Argv attach_args(std::size_t node, const std::string& label, const Argv& extra = {}, const OverlayNetwork& network = {}) {
+        Argv args{"--network", network.name};
+        args.insert(args.end(), extra.begin(), extra.end());
+        return lab().node(node).attach_args(label, args, "overlay");
+    }
     static bool pings(const Netns& from, const std::string& to, const Argv& options = {}) {
         Argv argv{"ping", "-c1", "-W1"};
         argv.insert(argv.end(), options.begin(), options.end());
@@ -265,15 +270,59 @@ TEST_F(OverlayNodes, AddressMovesToAnotherNodeWhileAnotherConnectionRuns) {
     ASSERT_TRUE(caller.ok());
     const Socket served = listener.accept();
     ASSERT_TRUE(lab().node(2).fastnet({"detach", "c"}).ok());
+    // The address is the first peer's until that has been silent for long enough; only then another node may give it out.
+    lab().node(3).container("moved");
+    const Argv attach = attach_args(3, "moved", moving);
+    EXPECT_TRUE(wait_until([&] { return lab().node(3).fastnet(attach).ok(); }, Millis{15'000}));
     const Member moved = join(3, "moved", moving);
     EXPECT_EQ(moved.ip, c.ip);
-    // The address is the first peer's until that has been silent for long enough; then it is whose container speaks from it.
+    // Then it is whose container speaks from it.
     const auto answers = [&](const std::string& peer, const std::string& address) {
         EXPECT_TRUE(ping_pong(caller, served));
         return pings(*moved.netns, peer) && pings(*a.netns, address);
     };
     EXPECT_TRUE(wait_until([&] { return answers(a.ip, moved.ip); }, Millis{15'000}));
     EXPECT_TRUE(wait_until([&] { return answers(a.ip6, moved.ip6); }, Millis{15'000}));
+}
+
+TEST_F(OverlayNodes, AddressOfAContainerOnAnotherNodeIsAConflict) {
+    lab().connect();
+    const Member a = join(1, "a");
+    const Member c = join(2, "c");
+    EXPECT_TRUE(pings_soon(*a.netns, c.ip));
+    EXPECT_TRUE(pings_soon(*a.netns, c.ip6));
+    lab().node(1).container("b");
+    for (const std::string& address : {c.ip, c.ip6})
+        expect_error(lab().node(1).fastnet(attach_args(1, "b", {"--ip", address})), kConflict, {address, OverlayLab::ip(2), "remote"});
+    EXPECT_EQ(lab().node(1).count("endpoints"), 1U);
+    EXPECT_EQ(join(1, "b", {"--ip", "10.99.2.77"}).ip, "10.99.2.77") << "one that nobody has";
+}
+
+TEST_F(OverlayNodes, NodesWithoutRangesOfTheirOwnDoNotPickWhatTheyHearOf) {
+    for (const std::size_t number : {1U, 2U}) {
+        const CommandResult made = lab().node(number).fastnet(
+            {"network", "create", "red", "--driver", "overlay", "--vni", "43", "--subnet", "10.98.0.0/16", "--subnet", "fd00:98::/64"});
+        EXPECT_TRUE(made.ok()) << made;
+        const std::size_t warned = made.err.find("--ip-range");
+        ASSERT_NE(warned, std::string::npos) << made;
+        EXPECT_EQ(made.err.find("fastnet: warning: ", warned), std::string::npos) << made;
+        lab().add_peer(number, 3 - number);
+    }
+    const Member here = join(1, "here", {"--ip", "10.98.0.100", "--ip", "fd00:98::100"}, kRed);
+    std::vector<Member> there;
+    for (const char* const label : {"c", "d", "e"}) there.push_back(join(2, label, {}, kRed));
+    for (const Member& member : there) {
+        EXPECT_TRUE(pings_soon(*member.netns, here.ip));
+        EXPECT_TRUE(pings_soon(*member.netns, here.ip6));
+    }
+    const Member a = join(1, "a", {}, kRed);
+    for (const Member& member : there) {
+        EXPECT_NE(member.ip, a.ip);
+        EXPECT_NE(member.ip6, a.ip6);
+    }
+    EXPECT_TRUE(pings_soon(*a.netns, there[0].ip));
+    EXPECT_TRUE(pings_soon(*a.netns, there[0].ip6));
+    EXPECT_EQ(lab().node(1).count("endpoints"), 2U);
 }
 
 /// Node 3 is plain Linux: the kernel's vxlan and bridge, with entries made by hand, and a container behind them.

@@ -12,7 +12,8 @@ namespace {
 
 Result<Output> act_create(const Context& context, const NetworkWords& words) {
     const NetworkRequest request = TRY(parse_network(words));
-    return Output{render(TRY(create_network(context.paths(), request)), context.format())};
+    const CreatedNetwork created = TRY(create_network(context.paths(), request));
+    return Output{render(created.view, context.format()), 0, created.warnings};
 }
 
 void add_create(CLI::App& network, Context& context) {

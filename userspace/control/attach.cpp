@@ -5,9 +5,11 @@
 #include <algorithm>
 
 #include "userspace/control/kernel.h"
+#include "userspace/control/map_views.h"
 #include "userspace/control/node.h"
 #include "userspace/control/ports.h"
 #include "userspace/control/readers.h"
+#include "userspace/control/translate.h"
 #include "userspace/host/netns.h"
 #include "userspace/model/names.h"
 #include "userspace/store/crash_point.h"
@@ -16,6 +18,7 @@ namespace fastnet {
 namespace {
 
 constexpr std::size_t kMostBridgePorts = 1023;  // BR_MAX_PORTS of the kernel, without port 0
+constexpr unsigned kMostPicks = 64;             // of an address that no other node uses
 
 std::string in_quotes(std::string_view text) {
     return "'" + std::string{text} + "'";
@@ -112,6 +115,41 @@ Result<Endpoint> stage(Node& node, Endpoint draft, std::vector<PublishedPort> po
     return endpoint;
 }
 
+/// The node that a container with @p address is on, as far as the packet path knows: nodes of an overlay do not ask each other which
+/// addresses they gave out.
+Result<std::optional<IpAddress>> peer_with(Node& node, std::uint32_t network_id, const IpAddress& address) {
+    const auto known = TRY(node.datapath().addresses().get(address_key(address, network_id)));
+    if (!known || !is_remote_container(*known, monotonic_now(), TRY(stored_timeouts(node.store())))) return std::optional<IpAddress>{};
+    for (const Peer& peer : TRY(node.store().peers()))
+        if (peer.tunnel == known->tunnel) return std::optional{peer.address};
+    return std::optional<IpAddress>{};
+}
+
+/// An address that was asked for and is a container's on another node is a conflict; one that is picked is another.
+Result<Endpoint> stage_in_overlay(Node& node, const Endpoint& draft, const std::vector<PublishedPort>& ports,
+                                  const AttachRequest& request) {
+    const std::string what = "attach endpoint " + in_quotes(draft.name);
+    for (const IpAddress& ip : request.ips)
+        if (const auto peer = TRY(peer_with(node, draft.network_id, ip)); peer)
+            return conflict(what + ": a container on peer " + peer->to_string() + " has the address " + ip.to_string(),
+                            "leave out --ip to get a free one; the address of a container that is gone is free after " +
+                                std::to_string(TRY(stored_timeouts(node.store())).remote) + " seconds of silence (`--timeout remote`)");
+    for (unsigned pick = 0; pick < kMostPicks; ++pick) {
+        Endpoint endpoint = TRY(stage(node, draft, ports, request));
+        bool is_free = true;
+        for (const auto& address : {endpoint.ipv4, endpoint.ipv6})
+            if (address && TRY(peer_with(node, draft.network_id, address->address()))) is_free = false;
+        if (is_free) return endpoint;
+        // The next one comes after it.
+        Transaction transaction = TRY(node.store().begin());
+        CHECK_OK(node.store().remove_endpoint(endpoint.id));
+        CHECK_OK(node.store().remove_setting(request_key(endpoint)));
+        CHECK_OK(transaction.commit());
+    }
+    return conflict(what + ": containers on other nodes have the " + std::to_string(kMostPicks) + " addresses that came next",
+                    "name a free one with --ip, or give each node a part of the subnet: `network create --ip-range`");
+}
+
 /// Takes back what was begun, and the record with it. Where that fails too the record stays, neither ready nor gone, and
 /// the next command tries again.
 Error take_back(Node& node, const Endpoint& endpoint, Error why) {
@@ -173,7 +211,8 @@ Result<Attached> attach_veth(const NodePaths& paths, const AttachRequest& reques
     std::vector<PublishedPort> ports = TRY(plan_ports(node, request.ports, request.sources, network->subnet(Family::kIpv4).has_value(),
                                                       network->subnet(Family::kIpv6).has_value()));
 
-    Endpoint endpoint = TRY(stage(node, std::move(draft), std::move(ports), request));
+    Endpoint endpoint = request.mode == EndpointMode::kOverlay ? TRY(stage_in_overlay(node, draft, ports, request))
+                                                               : TRY(stage(node, std::move(draft), std::move(ports), request));
     EndpointView view = TRY(view_of(node.store(), endpoint));
     if (Status built = build_endpoint(node, endpoint, *network, view.ports, netns); !built)
         return take_back(node, endpoint, std::move(built).error());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
@@ -15,6 +16,12 @@ constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr Port kDnsPort{53};
 
 }  // namespace
+
+std::uint64_t monotonic_now() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * kSecond + static_cast<std::uint64_t>(now.tv_nsec);
+}
 
 std::string flow_state_name(std::uint8_t state) {
     switch (state) {
@@ -91,6 +98,11 @@ bool is_masqueraded_from(const fnet_flow_key& key, const fnet_flow& flow, const 
         key.protocol == static_cast<std::uint8_t>(Protocol::kTcp) || key.protocol == static_cast<std::uint8_t>(Protocol::kUdp);
     return has_ports && (flow.flags & kFlags) == kFlags && flow.state != FNET_FLOW_CLOSED &&
            ports.contains(port_from_abi(flow.new_src_port));
+}
+
+bool is_remote_container(const fnet_address& address, std::uint64_t now, const FlowTimeouts& timeouts) {
+    if (address.tunnel == 0) return false;
+    return !is_learned(address) || now - std::min<std::uint64_t>(now, address.seen_ns) <= timeouts.remote * kSecond;
 }
 
 std::vector<VerdictView> verdict_views(const std::vector<fnet_verdict_count>& counts) {

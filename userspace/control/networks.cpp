@@ -95,6 +95,23 @@ Status check_vxlan_port_is_free(Store& store, const std::string& network) {
     return ok();
 }
 
+/// What works on this node alone, but not for the others or for somebody else.
+Status warn_about_overlay(Node& node, const Network& network) {
+    const bool shares = std::any_of(network.subnets.begin(), network.subnets.end(),
+                                    [&](const IpPrefix& subnet) { return !network.ip_range(subnet.family()); });
+    if (shares)
+        node.warn(
+            "network '" + network.name +
+            "': without --ip-range addresses are picked from the whole subnet; nodes that share it need an --ip-range of their own each");
+    for (const LinkInfo& link : TRY(node.netlink().links())) {
+        if (link.kind != "vxlan" || link.vxlan_port != kVxlanPorts.first.value() || network_id_of_vxlan_ifname(link.name) != 0) continue;
+        node.warn("vxlan interface '" + link.name +
+                  "' uses UDP port 4789 as well: fastnet takes what comes to that port and drops what is not from its peers "
+                  "(TUNNEL_UNKNOWN_PEER); give that interface another port (Docker Swarm: `docker swarm init --data-path-port`)");
+    }
+    return ok();
+}
+
 }  // namespace
 
 Status check_request(const NetworkRequest& request) {
@@ -168,16 +185,16 @@ Result<Network> draft_network(Store& store, Netlink& netlink, const NetworkReque
     return network;
 }
 
-Result<NetworkView> create_network(const NodePaths& paths, NetworkRequest request) {
+Result<CreatedNetwork> create_network(const NodePaths& paths, NetworkRequest request) {
     CHECK_OK(check_request(request));
     request.options = TRY(canonical_options(request.driver, request.options));
     Node node = TRY(Node::open(paths, Need::kPrepared));
-    const auto view = [&](Network network) -> Result<NetworkView> {
+    const auto view = [&](Network network) -> Result<CreatedNetwork> {
         NetworkView shown;
         shown.mtu = TRY(node.mtu_of(network));
         shown.learning = learns(network, TRY(node.store().remote_endpoints()));
         shown.network = std::move(network);
-        return shown;
+        return CreatedNetwork{std::move(shown), node.warnings()};
     };
     if (auto present = TRY(node.store().find_network(request.name)); present) {
         const auto asked = TRY(node.store().setting(request_key(present->id)));
@@ -202,6 +219,7 @@ Result<NetworkView> create_network(const NodePaths& paths, NetworkRequest reques
         return std::move(built).error().in("create network '" + request.name + "'");
     }
     CHECK_OK(node.mark_clean());
+    if (network.driver == NetworkDriver::kOverlay) CHECK_OK(warn_about_overlay(node, network));
     return view(std::move(network));
 }
 

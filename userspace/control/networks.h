@@ -1,6 +1,9 @@
 // Networks: making and removing them.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "loader/base/result.h"
 #include "userspace/control/node.h"
 #include "userspace/control/paths.h"
@@ -9,8 +12,13 @@
 
 namespace fastnet {
 
+struct CreatedNetwork {
+    NetworkView view{};
+    std::vector<std::string> warnings{};
+};
+
 /// The same request again: the network as it is. With other arguments: conflict.
-Result<NetworkView> create_network(const NodePaths& paths, NetworkRequest request);
+Result<CreatedNetwork> create_network(const NodePaths& paths, NetworkRequest request);
 /// Unknown: not found. In use: conflict. The default network stays as long as the node.
 Status remove_network(const NodePaths& paths, const std::string& name);
 

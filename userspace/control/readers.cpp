@@ -1,7 +1,6 @@
 #include "userspace/control/readers.h"
 
 #include <algorithm>
-#include <ctime>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -99,12 +98,6 @@ private:
     std::vector<Endpoint> endpoints_{};
     std::vector<Network> networks_{};
 };
-
-std::uint64_t monotonic_now() {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * kSecond + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 Result<std::vector<EndpointView>> endpoint_views(Reader& reader) {
     std::vector<EndpointView> views;

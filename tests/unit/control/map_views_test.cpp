@@ -44,6 +44,21 @@ std::string name_of(std::uint32_t ifindex) {
     return ifindex == kWebIndex ? "web" : "";
 }
 
+TEST(RemoteContainers, AreThoseThatWereNamedOrHeardOf) {
+    const FlowTimeouts timeouts{};
+    const MacAddress mac = mac_for(ip("10.77.0.9"));
+    EXPECT_FALSE(is_remote_container(address_value(kWebIndex, mac), kNow, timeouts)) << "on this node";
+    fnet_address remote = remote_address_value(1, mac);
+    EXPECT_TRUE(is_remote_container(remote, kNow, timeouts));
+    remote.flags = FNET_ADDRESS_LEARNED;
+    remote.seen_ns = kNow - 300 * kSecond;
+    EXPECT_TRUE(is_remote_container(remote, kNow, timeouts));
+    remote.seen_ns -= 1;
+    EXPECT_FALSE(is_remote_container(remote, kNow, timeouts));
+    remote.seen_ns = kNow + 1;
+    EXPECT_TRUE(is_remote_container(remote, kNow, timeouts)) << "in this moment";
+}
+
 TEST(FlowViews, TwoHalvesAreOneRow) {
     const auto views = flow_views(connection(), FlowTimeouts{}, kNow, name_of);
     ASSERT_EQ(views.size(), 1U);
