@@ -316,7 +316,7 @@ std::vector<FilterWord> filter_words(const FilteredPorts& filtered) {
 struct CgroupHook {
     const char* program;
     int attach_type;
-    bool overlay;  // only while the node has an overlay network
+    bool guard;  // only where a network asks for it: vxlan_guard
 };
 constexpr std::array<CgroupHook, 6> kCgroupHooks{{
     {"cgroup_bind4", BPF_CGROUP_INET4_BIND, false},
@@ -493,10 +493,10 @@ Status Datapath::detach_device(int ifindex) {
     return detach_clsact(ifindex, Direction::kEgress);
 }
 
-Status Datapath::attach_cgroup(const fs::path& cgroup, bool overlay) {
+Status Datapath::attach_cgroup(const fs::path& cgroup, bool guard) {
     for (const CgroupHook& hook : kCgroupHooks) {
         const fs::path pin = pin_dir_ / "links" / hook.program;
-        if (hook.overlay && !overlay) {
+        if (hook.guard && !guard) {
             remove_link(pin);
             continue;
         }
@@ -505,11 +505,11 @@ Status Datapath::attach_cgroup(const fs::path& cgroup, bool overlay) {
     return ok();
 }
 
-bool Datapath::cgroup_attached(bool overlay) const {
+bool Datapath::cgroup_attached(bool guard) const {
     return std::all_of(kCgroupHooks.begin(), kCgroupHooks.end(), [&](const CgroupHook& hook) {
         const fs::path pin = pin_dir_ / "links" / hook.program;
         std::error_code ignored;
-        return hook.overlay && !overlay ? !fs::exists(pin, ignored) : read_link(pin).alive;
+        return hook.guard && !guard ? !fs::exists(pin, ignored) : read_link(pin).alive;
     });
 }
 

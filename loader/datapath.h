@@ -88,10 +88,10 @@ public:
     /// Removes the pins and with them the links (or the clsact filters). Unknown ifindex is no error: the device may be
     /// gone and its links with it.
     Status detach_device(int ifindex);
-    /// The hooks at a cgroup v2 directory: bind4 and bind6, and with @p overlay those that keep processes from sending VXLAN.
-    Status attach_cgroup(const std::filesystem::path& cgroup, bool overlay);
+    /// The hooks at a cgroup v2 directory: bind4 and bind6, and with @p guard those that keep processes from sending VXLAN.
+    Status attach_cgroup(const std::filesystem::path& cgroup, bool guard);
     /// These and no others are there.
-    bool cgroup_attached(bool overlay) const;
+    bool cgroup_attached(bool guard) const;
     /// What stands: links whose device is gone or that were detached by force, and filters that somebody removed, are left
     /// out.
     std::vector<AttachedHook> attached() const;

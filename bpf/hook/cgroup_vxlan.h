@@ -1,7 +1,8 @@
-/* cgroup/connect4, connect6, sendmsg4, sendmsg6, attached while the node has an overlay network: no process in the
- * node's network namespace sends UDP to the port of VXLAN. It would come from the node's address, which is all that its
- * peers know a tunnel by. The kernel's own vxlan device does not pass here; a raw socket does not either, and takes
- * CAP_NET_RAW. */
+/* cgroup/connect4, connect6, sendmsg4, sendmsg6, attached while an overlay network with vxlan_guard exists: no process
+ * in the node's network namespace sends UDP to the port of VXLAN. It would come from the node's address, which is all
+ * that its peers know a tunnel by. The kernel's own vxlan device does not pass here; a raw socket does not either, and
+ * takes CAP_NET_RAW. Not for everybody: for the hook the kernel locks the socket of each unconnected datagram, of any
+ * process of the machine, which is 0.15 us. */
 #pragma once
 
 #include "bpf/lib/maps.h"

@@ -29,8 +29,10 @@ void add_create(CLI::App& network, Context& context) {
     repeatable("--gateway", words->gateways, "Gateway inside the subnet; without it the first address (repeatable)", "ADDRESS");
     repeatable("--ip-range", words->ip_ranges,
                "Part of the subnet that addresses are picked from; nodes of one overlay keep apart by it (repeatable)", "CIDR");
-    repeatable("--opt", words->options,
-               "gateway_mode_ipv4 or gateway_mode_ipv6, each nat or routed; overlay: learning=on or off (repeatable)", "KEY=VALUE");
+    repeatable(
+        "--opt", words->options,
+        "gateway_mode_ipv4 or gateway_mode_ipv6, each nat or routed; overlay: learning=on or off, vxlan_guard=on or off (repeatable)",
+        "KEY=VALUE");
     command->add_option("--mtu", words->mtu, "MTU; without it the uplink's, in an overlay without what VXLAN costs")->type_name("N");
     command->add_flag("--internal", words->internal, "No way out, no published ports");
     command->add_flag("--no-icc", words->no_icc, "Containers of the network do not reach each other");

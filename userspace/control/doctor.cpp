@@ -14,6 +14,7 @@
 #include "userspace/host/mounts.h"
 #include "userspace/host/path_probe.h"
 #include "userspace/host/sysctl.h"
+#include "userspace/model/network_options.h"
 #include "userspace/model/peer.h"
 
 namespace fastnet {
@@ -140,9 +141,8 @@ private:
         }
         hooks_ = datapath->attached();
         const std::vector<Network> networks = store_->networks().value_or({});
-        const bool overlay =
-            std::any_of(networks.begin(), networks.end(), [](const Network& network) { return network.driver == NetworkDriver::kOverlay; });
-        if (datapath->cgroup_attached(overlay)) {
+        const bool guard = std::any_of(networks.begin(), networks.end(), vxlan_guard);
+        if (datapath->cgroup_attached(guard)) {
             good("held ports", "published ports cannot be bound by the host's processes");
         } else {
             warn("held ports", "the cgroup hooks are not attached: published ports are reserved, but not held against an explicit bind",

@@ -14,6 +14,7 @@
 #include "userspace/host/netns.h"
 #include "userspace/model/address_pool.h"
 #include "userspace/model/names.h"
+#include "userspace/model/network_options.h"
 #include "userspace/store/crash_point.h"
 
 namespace fastnet {
@@ -259,16 +260,18 @@ Status Node::supersede(const std::vector<fs::path>& others) {
 
 Status Node::attach_cgroup() {
     const std::vector<Network> networks = TRY(store_.networks());
-    const bool overlay =
-        std::any_of(networks.begin(), networks.end(), [](const Network& network) { return network.driver == NetworkDriver::kOverlay; });
-    if (datapath_->cgroup_attached(overlay)) return ok();
+    const bool guard = std::any_of(networks.begin(), networks.end(), vxlan_guard);
+    if (datapath_->cgroup_attached(guard)) return ok();
     const auto mount = TRY(cgroup2_mount_point());
     if (!mount) {
         warn("no cgroup v2 hierarchy is mounted: published ports are reserved, but a process of the host can still bind one on purpose");
-        if (overlay) warn("no cgroup v2 hierarchy is mounted: any process of the host can send into the overlay networks of its peers");
+        if (guard)
+            warn(
+                "no cgroup v2 hierarchy is mounted, so vxlan_guard has no effect: any process of the host can send into the overlay "
+                "networks of its peers");
         return ok();
     }
-    if (Status attached = datapath_->attach_cgroup(*mount, overlay); !attached)
+    if (Status attached = datapath_->attach_cgroup(*mount, guard); !attached)
         warn("published ports are reserved but not held, since the cgroup hooks at " + *mount + " failed: " + attached.error().message);
     crash_point();
     return ok();
@@ -381,7 +384,7 @@ Result<std::uint32_t> Node::mtu_of(const Network& network) {
 }
 
 Status Node::repair() {
-    CHECK_OK(attach_cgroup());  // an overlay network may have come or gone
+    CHECK_OK(attach_cgroup());  // a network with vxlan_guard may have come or gone
     const DesiredState desired = TRY(read_desired());
     datapath_->drop_dead_links();
     CHECK_OK(apply_plan(*this, diff(desired, TRY(read_actual(netlink_, *datapath_)))));

@@ -14,6 +14,7 @@ constexpr std::array kFamilies{Family::kIpv4, Family::kIpv6};
 constexpr std::string_view kNat = "nat";
 constexpr std::string_view kRouted = "routed";
 constexpr std::string_view kLearning = "learning";
+constexpr std::string_view kVxlanGuard = "vxlan_guard";
 constexpr std::string_view kOn = "on";
 constexpr std::string_view kOff = "off";
 
@@ -25,7 +26,8 @@ struct KnownOption {
 std::vector<KnownOption> known_options(NetworkDriver driver) {
     std::vector<KnownOption> known;
     for (const Family family : kFamilies) known.push_back({gateway_mode_key(family), {kNat, kRouted}});
-    if (driver == NetworkDriver::kOverlay) known.push_back({std::string{kLearning}, {kOn, kOff}});
+    if (driver == NetworkDriver::kOverlay)
+        for (const std::string_view key : {kLearning, kVxlanGuard}) known.push_back({std::string{key}, {kOn, kOff}});
     return known;
 }
 
@@ -71,6 +73,11 @@ std::optional<bool> learning_option(const Network& network) {
     const auto option = network.options.find(std::string{kLearning});
     if (option == network.options.end()) return std::nullopt;
     return option->second == kOn;
+}
+
+bool vxlan_guard(const Network& network) {
+    const auto option = network.options.find(std::string{kVxlanGuard});
+    return option != network.options.end() && option->second == kOn;
 }
 
 void choose_gateway_modes(Network& network) {

@@ -30,6 +30,10 @@ GatewayMode gateway_mode(const Network& network, Family family);
 /// `learning` of an overlay network: whether unknown addresses of its peers become known by their packets. Unset: see learns().
 std::optional<bool> learning_option(const Network& network);
 
+/// `vxlan_guard` of an overlay network: processes of the node are kept from sending what its peers would take for a tunnel's.
+/// Off by default: it costs every unconnected datagram of the machine 0.15 us.
+bool vxlan_guard(const Network& network);
+
 /// Writes down the mode that a new network has where its options say nothing: a global IPv6 prefix (2000::/3) is routed, since
 /// its addresses need no translation. On record, so that networks keep the mode that they were made with.
 void choose_gateway_modes(Network& network);

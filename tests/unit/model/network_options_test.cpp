@@ -52,7 +52,7 @@ TEST(NetworkOptions, LearningIsForOverlayNetworks) {
     ASSERT_FALSE(bad);
     EXPECT_EQ(bad.error().hint, "it is on or off");
     EXPECT_EQ(canonical_options(NetworkDriver::kOverlay, {{"ageing", "on"}}).error().hint,
-              "known are gateway_mode_ipv4, gateway_mode_ipv6 and learning");
+              "known are gateway_mode_ipv4, gateway_mode_ipv6, learning and vxlan_guard");
 }
 
 TEST(NetworkOptions, OnlyAGlobalIpv6PrefixIsRoutedByDefault) {
@@ -75,6 +75,17 @@ TEST(NetworkOptions, WhatIsAskedForCounts) {
 
 TEST(NetworkOptions, NetworkMadeBeforeThereWereModesKeepsItsNat) {
     EXPECT_EQ(gateway_mode(network_of({"2001:db8:5::/64"}), Family::kIpv6), GatewayMode::kNat);
+}
+
+TEST(NetworkOptions, VxlanGuardIsOffUnlessAskedFor) {
+    Network network;
+    network.driver = NetworkDriver::kOverlay;
+    EXPECT_FALSE(vxlan_guard(network));
+    network.options = {{"vxlan_guard", "off"}};
+    EXPECT_FALSE(vxlan_guard(network));
+    network.options = {{"vxlan_guard", "on"}};
+    EXPECT_TRUE(vxlan_guard(network));
+    EXPECT_FALSE(canonical_options(NetworkDriver::kBridge, {{"vxlan_guard", "on"}}));
 }
 
 }  // namespace
