@@ -355,9 +355,9 @@ Result<std::vector<RemoteEndpointView>> read_remote_endpoints(const NodePaths& p
     Reader reader = TRY(Reader::open(paths));
     std::vector<RemoteEndpointView> views;
     if (!reader.has_store()) return views;
-    for (RemoteEndpoint& remote : TRY(reader.store().remote_endpoints())) {
+    for (const RemoteEndpoint& remote : TRY(reader.store().remote_endpoints())) {
         std::string network = reader.network_name(remote.network_id);
-        views.push_back({std::move(remote), std::move(network)});
+        views.push_back({remote, std::move(network)});
     }
     return views;
 }
