@@ -25,7 +25,9 @@ std::vector<std::string> processes_naming(const std::string& root) {
         const std::string name = entry.path().filename();
         if (name.find_first_not_of("0123456789") != std::string::npos) continue;
         std::ifstream file{entry.path() / "cmdline"};
-        std::string line{std::istreambuf_iterator<char>{file}, {}};
+        std::ostringstream text;
+        text << file.rdbuf();  // not by iterators: these throw when the process ends meanwhile (ESRCH)
+        std::string line = text.str();
         std::replace(line.begin(), line.end(), '\0', ' ');
         if (line.find(root) != std::string::npos) found.push_back(name + ": " + line);
     }
