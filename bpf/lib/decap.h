@@ -13,24 +13,16 @@
  * in it. */
 #define PAIR_LIFETIME_NS (1000ULL * 1000 * 1000)
 
-/* Is the outer destination this host's? Else it is in transit. Any bridge of ours may ask the routes: the row of no
- * peer and no network names one. */
-FNET_INLINE int tunnel_is_ours(struct __sk_buff *skb, struct fnet_scratch *work, const struct fnet_addr *dst,
-                               int is_ipv6)
-{
-    struct fnet_vtep *anyone = overlay_row();
-
-    return anyone &&
-           exit_lookup(skb, anyone->bridge_ifindex, NULL, dst, is_ipv6, IPPROTO_UDP, &work->route) == EXIT_LOCAL;
-}
-
-/* The outer destination is not the address that we send to this peer from: it may be another one of ours.
- * work->remote_key has it. Returns true if it is. */
+/* Is the outer destination, in work->remote_key, this host's? Else it is in transit. Any bridge of ours may ask the
+ * routes: the row of no peer and no network names one. */
 __noinline int tunnel_is_for_us(struct __sk_buff *skb)
 {
     struct fnet_scratch *work = map_single(scratch);
+    struct fnet_vtep *anyone = overlay_row();
 
-    return work && tunnel_is_ours(skb, work, &work->remote_key.addr, !address_is_v4(&work->remote_key.addr));
+    return work && anyone &&
+           exit_lookup(skb, anyone->bridge_ifindex, NULL, &work->remote_key.addr,
+                       !address_is_v4(&work->remote_key.addr), IPPROTO_UDP, &work->route) == EXIT_LOCAL;
 }
 
 /* work->vtep_key is no peer of that network; work->remote_key has the outer destination. As tunnel_take(). */
@@ -95,9 +87,8 @@ FNET_INLINE int may_be_nd(__u8 next_header, __u8 hop_limit)
     return hop_limit == ND_HOP_LIMIT && next_header != IPPROTO_TCP && next_header != IPPROTO_UDP;
 }
 
-#define REMOTE_ND_TARGET \
-    (-11) /* no verdict: it speaks for the address in work->remote_key, which must be the peer's \
-           */
+/* No verdict: it speaks for the address in work->remote_key, which must be the peer's. */
+#define REMOTE_ND_TARGET (-11)
 
 /* What neighbour discovery in the IPv6 packet at @offset says: 0, a verdict or REMOTE_ND_TARGET. Only routers say what
  * 134 and 137 do. */
@@ -245,21 +236,26 @@ FNET_INLINE int load_addresses(struct __sk_buff *skb, __u32 offset, int is_ipv6,
     return 0;
 }
 
+FNET_INLINE int ipv6_equal(const struct fnet_addr *a, const struct in6_addr *on_wire)
+{
+    const __u32 *b = on_wire->s6_addr32;
+
+    return a->words[0] == load32(b) && a->words[1] == load32(b + 1) && a->words[2] == load32(b + 2) &&
+           a->words[3] == load32(b + 3);
+}
+
 /* Is the outer destination the address that we send to this peer from? */
 FNET_INLINE int tunnel_is_from(const struct fnet_tunnel *tunnel, const struct fnet_addr *dst, int is_ipv6)
 {
     const void *ip = tunnel->header + ETH_HLEN;
-    const __u32 *own = ip + offsetof(struct ipv6hdr, saddr);
 
     if (!is_ipv6)
         return dst->words[3] == load32(ip + offsetof(struct iphdr, saddr));
-    return dst->words[0] == load32(own) && dst->words[1] == load32(own + 1) && dst->words[2] == load32(own + 2) &&
-           dst->words[3] == load32(own + 3);
+    return ipv6_equal(dst, ip + offsetof(struct ipv6hdr, saddr));
 }
 
-/* Judges a packet whose lengths fit, by all three tables. Returns a tc action, TUNNEL_OF_OTHERS, or TUNNEL_JUDGED: the
- * pair at
- * @index says where it goes. Off the path of established traffic: helpers, not pointers. */
+/* Judges a packet whose lengths fit, by all three tables. Off the path of established traffic: helpers, not pointers.
+ * Returns a tc action, TUNNEL_OF_OTHERS, or TUNNEL_JUDGED: the pair at @index says where it goes. */
 __noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
 {
     struct fnet_pair *pair = bpf_map_lookup_elem(&pairs, &index);
@@ -339,14 +335,6 @@ __noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
     pair->outer_ipv6 = (__u8)is_ipv6;
     pair->judged_ns = bpf_ktime_get_coarse_ns();
     return TUNNEL_JUDGED;
-}
-
-FNET_INLINE int ipv6_equal(const struct fnet_addr *a, const struct in6_addr *on_wire)
-{
-    const __u32 *b = on_wire->s6_addr32;
-
-    return a->words[0] == load32(b) && a->words[1] == load32(b + 1) && a->words[2] == load32(b + 2) &&
-           a->words[3] == load32(b + 3);
 }
 
 /* Was @pair judged for this packet, a moment ago? @ip: the outer header. */

@@ -165,7 +165,6 @@ FNET_INLINE int protocol_is_portless(__u8 protocol)
     }
 }
 
-/* @whole: not the first of several fragments, whose datagram is longer than it is. */
 /* Multicast, 255.255.255.255 or the broadcast address of 127.0.0.0/8. */
 FNET_INLINE int address_group(const struct fnet_addr *a, int is_ipv6)
 {
@@ -174,6 +173,7 @@ FNET_INLINE int address_group(const struct fnet_addr *a, int is_ipv6)
     return (a->bytes[12] & 0xf0) == 0xe0 || a->words[3] == ~(__be32)0 || a->words[3] == bpf_htonl(0x7fffffff);
 }
 
+/* @whole: not the first of several fragments, whose datagram is longer than it is. */
 FNET_INLINE int packet_parse_l4(struct packet *packet, void *l4, void *data_end, __u32 l4_length, int whole)
 {
     struct fnet_flow_key *key = &packet->key;
