@@ -30,6 +30,7 @@ constexpr std::uint32_t kMaxVni = 0xffffff;  // RFC 7348: 24 bits
 struct Network {
     std::uint32_t id = 0;  ///< given by the store, > 0, never used again after the network is gone
     std::string name;
+    std::string uid{};  ///< of a network that the nodes of a cluster share, the same on all of them; empty: this node's own
     NetworkDriver driver = NetworkDriver::kBridge;
     std::vector<IpPrefix> subnets;    ///< at most one per family, host bits zero
     std::vector<IpAddress> gateways;  ///< at most one per family, each inside its subnet

@@ -25,6 +25,10 @@ bool is_reserved(const IpAddress& address) {
 
 }  // namespace
 
+std::string to_string(Owner owner) {
+    return owner == Owner::kEtcd ? "etcd" : "static";
+}
+
 Status check_peer_address(const IpAddress& address) {
     const char* what = nullptr;
     if (address.is_any())

@@ -1,8 +1,10 @@
-// Other nodes, as overlay networks see them, and the containers there that an administrator named. Pure values.
+// Other nodes, as overlay networks see them, and the containers there that fastnet is told of: by an administrator, or by the
+// agent out of etcd. Pure values.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "loader/base/net_types.h"
@@ -11,6 +13,11 @@
 
 namespace fastnet {
 
+/// Who a record belongs to, and who alone may change it.
+enum class Owner : std::uint8_t { kStatic = 1, kEtcd = 2 };  // stored: never renumber
+
+std::string to_string(Owner owner);  ///< "static", "etcd"
+
 /// That a node is a peer (a VTEP, RFC 7348) of a network, or of all.
 struct Peer {
     IpAddress address;                                       ///< on the underlay
@@ -18,6 +25,7 @@ struct Peer {
     /// Index in the BPF map; given by the store, the same for all records of an address. Used again for another one after the last
     /// record is gone.
     std::uint32_t tunnel = 0;
+    Owner owner = Owner::kStatic;  ///< an address may have a record of each
 
     friend bool operator==(const Peer&, const Peer&) = default;
 };
@@ -31,8 +39,22 @@ struct RemoteEndpoint {
     std::optional<IpAddress> ipv4 = std::nullopt;
     std::optional<IpAddress> ipv6 = std::nullopt;
     MacAddress mac;
+    Owner owner = Owner::kStatic;
+    std::string ref{};   ///< the owner's key, unique among its own; empty if static, as the rest
+    std::string name{};  ///< of the endpoint on its node
+    std::string node{};  ///< name of that node
 
     friend bool operator==(const RemoteEndpoint&, const RemoteEndpoint&) = default;
+};
+
+/// A node of the cluster, whether it is a peer of a network or not.
+struct RemoteNode {
+    std::string name;                              ///< unique
+    std::string uid;                               ///< of its database: a node that was made anew under the same name has another one
+    std::optional<IpAddress> ipv4 = std::nullopt;  ///< VTEP addresses
+    std::optional<IpAddress> ipv6 = std::nullopt;
+
+    friend bool operator==(const RemoteNode&, const RemoteNode&) = default;
 };
 
 constexpr std::uint32_t kMostPeers = 4095;  // places in the BPF map `tunnels`, without the first
