@@ -26,6 +26,7 @@ LAYERS = {
     "userspace/model": {"loader/base", "userspace/model"},
     "userspace/store": {"loader/base", "userspace/model", "userspace/store"},
     "userspace/host": {"loader/base", "userspace/model", "userspace/host"},
+    "userspace/etcd": {"loader/base", "userspace/etcd"},
     "userspace/control": {"bpf/abi", "loader/base", "loader", "userspace/model", "userspace/store", "userspace/host",
                           "userspace/control"},
     "userspace/etcd": {"loader/base", "userspace/etcd"},
