@@ -398,7 +398,7 @@ Status Datapath::open_maps() {
     flows_ = TRY(decltype(flows_)::open(path("flows"), "flows"));
     tunnels_ = TRY(decltype(tunnels_)::open(path("tunnels"), "tunnels"));
     vteps_ = TRY(decltype(vteps_)::open(path("vteps"), "vteps"));
-    overlay_ = TRY(decltype(overlay_)::open(path("overlay"), "overlay"));
+    validity_ = TRY(decltype(validity_)::open(path("validity"), "validity"));
     flow_slots_ = TRY(decltype(flow_slots_)::open(path("flow_slots"), "flow_slots"));
     filters_ = TRY(decltype(filters_)::open(path("filters"), "filters"));
     return ok();
@@ -603,9 +603,9 @@ Status Datapath::set_subnet_filter(const IpPrefix& subnet, bool on) const {
 }
 
 Status Datapath::judge_anew() const {
-    auto overlay = TRY(overlay_.get(0)).value_or(fnet_overlay{});
-    ++overlay.generation;
-    return overlay_.put(0, overlay);
+    auto validity = TRY(validity_.get(0)).value_or(fnet_validity{});
+    ++validity.generation;
+    return validity_.put(0, validity);
 }
 
 Result<std::vector<MapUsage>> Datapath::map_usage() const {
@@ -648,6 +648,23 @@ Result<std::vector<fnet_verdict_count>> Datapath::verdict_counts() const {
         for (const fnet_verdict_count& value : values) {
             sums[verdict].packets += value.packets;
             sums[verdict].bytes += value.bytes;
+        }
+    }
+    return sums;
+}
+
+Result<std::map<std::uint32_t, fnet_verdict_count>> Datapath::uncounted() const {
+    const UniqueFd fd = TRY(open_pinned_map((pin_dir_ / "maps" / "ways").string(), sizeof(std::uint32_t), sizeof(fnet_way)));
+    const int cpus = possible_cpus();
+    if (cpus < 0) return sys_error(cpus, "count the CPUs");
+    std::map<std::uint32_t, fnet_verdict_count> sums;
+    std::vector<fnet_way> values(static_cast<std::size_t>(cpus));
+    for (std::uint32_t place = 0; place < FNET_WAYS; ++place) {
+        if (bpf_map_lookup_elem(fd.get(), &place, values.data()) != 0) return sys_error(errno, "read map ways");
+        for (const fnet_way& way : values) {
+            if (way.packets == 0) continue;
+            sums[way.endpoint].packets += way.packets;
+            sums[way.endpoint].bytes += way.bytes;
         }
     }
     return sums;

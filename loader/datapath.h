@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -117,6 +118,8 @@ public:
     Result<std::vector<MapUsage>> map_usage() const;
     /// Sum over CPUs, indexed by enum fnet_verdict.
     Result<std::vector<fnet_verdict_count>> verdict_counts() const;
+    /// What containers sent to others of their network and is not yet in endpoints(): packets and bytes by endpoint id.
+    Result<std::map<std::uint32_t, fnet_verdict_count>> uncounted() const;
     Result<fnet_flow_table> flow_table() const;
 
     const Map<std::uint32_t, fnet_endpoint>& endpoints() const { return endpoints_; }
@@ -155,7 +158,7 @@ private:
     Map<fnet_flow_key, fnet_flow> flows_;
     Map<std::uint32_t, fnet_tunnel> tunnels_;
     Map<fnet_vtep_key, fnet_vtep> vteps_;
-    Map<std::uint32_t, fnet_overlay> overlay_;
+    Map<std::uint32_t, fnet_validity> validity_;
     Map<std::uint32_t, fnet_flow_slot> flow_slots_;
     Map<std::uint32_t, std::uint64_t> filters_;
 };

@@ -55,6 +55,34 @@ struct fnet_address {
 };
 FNET_ASSERT(sizeof(struct fnet_address) == 32, "no hidden padding");
 
+/* Value of `validity`, one instance: what `pairs` and `ways` hold was judged under a generation. */
+struct fnet_validity {
+    __u32 generation; /* another one whenever `addresses`, `vteps`, `tunnels` or `endpoints` changed */
+    __u32 reserved;
+};
+
+#define FNET_WAYS 1024
+
+/* Value of `ways`, an array per CPU: what was judged of packets of an endpoint to an address of its network, and the
+ * way there. BPF's; user space reads what is still to be counted. See bpf/lib/way.h. */
+struct fnet_way {
+    struct fnet_addr src;
+    struct fnet_addr dst;
+    __u64 judged_ns;  /* CLOCK_MONOTONIC (coarse); 0 = for one packet only */
+    __u32 generation; /* of struct fnet_validity */
+    __u32 endpoint;   /* id of the sender; 0 = nothing here yet */
+    __u32 from;       /* host-side veth of the sender */
+    __u32 ifindex;    /* host-side veth of the receiver, 0 = on another node */
+    __u32 tunnel;     /* index in `tunnels`, 0 = on this node */
+    __u32 vni;
+    __u32 bridge_ifindex;
+    __u8 src_mac[FNET_MAC_LEN];
+    __u8 dst_mac[FNET_MAC_LEN];
+    __u64 packets; /* by redirect, not yet in the sender's counters */
+    __u64 bytes;
+};
+FNET_ASSERT(sizeof(struct fnet_way) == 96, "no hidden padding");
+
 enum fnet_device_kind {
     FNET_DEVICE_UPLINK = 1,
     FNET_DEVICE_BRIDGE = 2, /* of the network `network` */

@@ -54,9 +54,3 @@ struct fnet_vtep {
     __u32 reserved;
 };
 FNET_ASSERT(sizeof(struct fnet_vtep) == 24, "no hidden padding");
-
-/* Value of `overlay`, one instance. */
-struct fnet_overlay {
-    __u32 generation; /* another one whenever user space changed `addresses`, `vteps`, `tunnels` or `endpoints` */
-    __u32 reserved;
-};

@@ -9,9 +9,6 @@
 #include "bpf/lib/neighbour.h"
 #include "bpf/lib/tunnel.h"
 
-#define DHCP_SERVER_PORT 67
-#define DHCP6_SERVER_PORT 547
-
 FNET_INLINE int container_to_kernel(struct __sk_buff *skb, struct fnet_endpoint *endpoint, __u32 verdict)
 {
     __sync_fetch_and_add(&endpoint->kernel_packets, 1);
@@ -91,13 +88,6 @@ FNET_INLINE int is_router_message(const struct packet *packet)
     if (packet->key.protocol == IPPROTO_ICMPV6)
         return packet->icmp_type == ND_ROUTER_ADVERTISEMENT || packet->icmp_type == ND_REDIRECT;
     return packet->key.protocol == IPPROTO_ICMP && packet->icmp_type == ICMP_REDIRECT;
-}
-
-/* What only a DHCP server says. */
-FNET_INLINE int is_dhcp_answer(const struct packet *packet)
-{
-    return packet->key.protocol == IPPROTO_UDP &&
-           packet->key.src_port == bpf_htons(packet->is_ipv6 ? DHCP6_SERVER_PORT : DHCP_SERVER_PORT);
 }
 
 /* What does not show its transport header in the usual place. A guard that looks no further is walked around with an
@@ -188,40 +178,13 @@ FNET_INLINE int container_guard(struct __sk_buff *skb, const struct packet *pack
     return is_dhcp_answer(packet) ? FNET_ROUTER_MESSAGE : 0;
 }
 
-/* Plain adds, as in flow_forward(). */
-FNET_INLINE void endpoint_count(struct __sk_buff *skb, struct fnet_endpoint *endpoint)
-{
-    endpoint->fast_packets++;
-    endpoint->fast_bytes += skb->len;
-}
-
-/* To a container of the same network, without translation: any IP packet, fragments too. */
-FNET_INLINE int container_to_neighbour(struct __sk_buff *skb, const struct packet *packet,
-                                       struct fnet_endpoint *endpoint, const struct fnet_address *target)
-{
-    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-    struct ethhdr *eth = data;
-
-    if (endpoint->flags & FNET_ENDPOINT_NO_ICC)
-        return drop(skb, NETWORK_ISOLATED);
-    if ((void *)(eth + 1) > data_end)
-        return drop(skb, MALFORMED);
-    if (packet->gateway_bound) { /* sent through the gateway though on-link: deliver as it would */
-        __builtin_memcpy(eth->h_dest, target->mac, ETH_ALEN);
-        mac_set_gateway(eth->h_source);
-    } else if (!mac_equal(eth->h_dest, target->mac)) {
-        return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE); /* the bridge knows who that MAC is */
-    }
-    endpoint_count(skb, endpoint);
-    leave(skb, FNET_LOCAL_FORWARDED, 0);
-    return deliver_to_peer(skb, target->ifindex);
-}
-
-/* To a container of the same network on another node. */
-__noinline int container_to_remote(struct __sk_buff *skb, struct packet *packet, struct fnet_endpoint *endpoint,
-                                   const struct fnet_address *target)
+/* To a container of the same network, without translation: any IP packet, fragments too. @target owns the destination.
+ */
+__noinline int container_to_neighbour(struct __sk_buff *skb, struct packet *packet, struct fnet_endpoint *endpoint,
+                                      const struct fnet_address *target, __u32 generation)
 {
     void *data, *data_end;
+    struct fnet_way *way;
     struct ethhdr *eth;
     int action;
 
@@ -229,16 +192,46 @@ __noinline int container_to_remote(struct __sk_buff *skb, struct packet *packet,
         return drop(skb, INTERNAL_ERROR);
     if (endpoint->flags & FNET_ENDPOINT_NO_ICC)
         return drop(skb, NETWORK_ISOLATED);
-    action = tunnel_send(skb, packet, endpoint, target);
-    if (likely(action != TUNNEL_REFUSED))
-        return action;
+    way = way_judged(packet, endpoint, target, generation);
+    if (!way)
+        return drop(skb, INTERNAL_ERROR);
+    /* A switch floods what it has forgotten. */
+    if (way->tunnel && likely(!remote_is_silent(target, bpf_ktime_get_coarse_ns()))) {
+        action = tunnel_send(skb, packet, way);
+        if (likely(action != TUNNEL_REFUSED))
+            return action;
+    }
     data = (void *)(long)skb->data;
     data_end = (void *)(long)skb->data_end;
     eth = data;
     if ((void *)(eth + 1) > data_end)
         return drop(skb, MALFORMED);
-    __builtin_memcpy(eth->h_dest, target->mac, ETH_ALEN); /* not the gateway's: that would be for the host to route */
-    return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
+    if (way->tunnel) {
+        way->judged_ns = 0;
+        __builtin_memcpy(eth->h_dest, way->dst_mac,
+                         ETH_ALEN); /* not the gateway's: that would be for the host to route */
+        return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
+    }
+    if (packet->gateway_bound) { /* sent through the gateway though on-link: deliver as it would */
+        __builtin_memcpy(eth->h_dest, way->dst_mac, ETH_ALEN);
+        mac_set_gateway(eth->h_source);
+    } else if (!mac_equal(eth->h_dest, way->dst_mac)) {
+        return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE); /* the bridge knows who that MAC is */
+    }
+    return way_deliver(skb, way);
+}
+
+/* As the packets before, without a look at the tables. */
+#define WAY_UNKNOWN (-8) /* no tc action */
+FNET_INLINE int container_by_way(struct __sk_buff *skb, struct packet *packet)
+{
+    struct fnet_way *way = way_find(packet);
+
+    if (!way || !way_is_for(skb, way, packet))
+        return WAY_UNKNOWN;
+    if (!way->tunnel)
+        return way_deliver(skb, way);
+    return tunnel_send(skb, packet, way); /* TUNNEL_REFUSED: as if it were unknown */
 }
 
 /* A packet to the gateway that belongs to no flow: to the host, to a published port of it (hairpin) or of a routed
@@ -329,7 +322,12 @@ __noinline int container_open(struct __sk_buff *skb, struct packet *packet)
         }
         /* On one network the reply goes to the caller's MAC, not to the gateway's: it must look for flows from now on.
          */
-        __sync_fetch_and_or(&server->flags, FNET_ENDPOINT_HAIRPIN);
+        if (!(server->flags & FNET_ENDPOINT_HAIRPIN)) {
+            struct fnet_validity *valid = map_single(validity);
+            __sync_fetch_and_or(&server->flags, FNET_ENDPOINT_HAIRPIN);
+            if (valid)
+                __sync_fetch_and_add(&valid->generation, 1);
+        }
     } else {
         struct fnet_flow *original = &work->original;
         if (routed)
@@ -366,7 +364,8 @@ int tc_container(struct __sk_buff *skb)
     struct fnet_address_key owner = {};
     struct fnet_address *target;
     struct fnet_flow *flow;
-    __u32 ifindex = skb->ifindex;
+    const struct fnet_validity *valid = map_single(validity);
+    __u32 ifindex = skb->ifindex, generation;
     int verdict, action;
 
     if (unlikely(skb->vlan_present))
@@ -380,9 +379,15 @@ int tc_container(struct __sk_buff *skb)
             if (likely(action != EXIT_FLOW_GONE))
                 return action;
         }
+    } else if (packet.kind == PACKET_TUPLE) {
+        action = container_by_way(skb, &packet);
+        if (likely(action != WAY_UNKNOWN && action != TUNNEL_REFUSED))
+            return action;
     }
     if (unlikely(packet.kind == PACKET_MALFORMED))
         return drop(skb, MALFORMED);
+    generation =
+        valid ? *(const volatile __u32 *)&valid->generation : 0; /* before the tables: a change from here on is seen */
     endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
     if (unlikely(!endpoint))
         return drop(skb, UNKNOWN_ENDPOINT);
@@ -416,8 +421,7 @@ int tc_container(struct __sk_buff *skb)
     owner.network = endpoint->network;
     target = bpf_map_lookup_elem(&addresses, &owner);
     if (target)
-        return target->ifindex ? container_to_neighbour(skb, &packet, endpoint, target)
-                               : container_to_remote(skb, &packet, endpoint, target);
+        return container_to_neighbour(skb, &packet, endpoint, target, generation);
     if (!packet.gateway_bound)
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
     if (packet.kind == PACKET_ICMP_OTHER && icmp_is_error(&packet)) {

@@ -9,10 +9,6 @@
 #define TUNNEL_OF_OTHERS (-9) /* no tc action: in transit, or this node has no overlay network */
 #define TUNNEL_JUDGED (-10)   /* no tc action: the pair is filled in */
 
-/* For so long a judgement holds if user space changes nothing: the peer's addresses are seen to be in use at least once
- * in it. */
-#define PAIR_LIFETIME_NS (1000ULL * 1000 * 1000)
-
 /* Is the outer destination, in work->remote_key, this host's? Else it is in transit. Any bridge of ours may ask the
  * routes: the row of no peer and no network names one. */
 __noinline int tunnel_is_for_us(struct __sk_buff *skb)
@@ -259,7 +255,7 @@ FNET_INLINE int tunnel_is_from(const struct fnet_tunnel *tunnel, const struct fn
 __noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
 {
     struct fnet_pair *pair = bpf_map_lookup_elem(&pairs, &index);
-    const struct fnet_overlay *valid = map_single(overlay);
+    const struct fnet_validity *valid = map_single(validity);
     struct fnet_scratch *work = map_single(scratch);
     __u32 header = tunnel_header_length(is_ipv6), at, inner_ipv6;
     struct fnet_address *known;
@@ -341,9 +337,9 @@ __noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
 FNET_INLINE int pair_is_for(const struct fnet_pair *pair, const void *ip, const struct ethhdr *eth,
                             const void *data_end, __u32 vni, const int is_ipv6)
 {
-    const struct fnet_overlay *valid = map_single(overlay);
+    const struct fnet_validity *valid = map_single(validity);
 
-    if (bpf_ktime_get_coarse_ns() - pair->judged_ns > PAIR_LIFETIME_NS || !valid ||
+    if (bpf_ktime_get_coarse_ns() - pair->judged_ns > JUDGED_FOR_NS || !valid ||
         pair->generation != valid->generation || pair->vni != vni || pair->outer_ipv6 != is_ipv6 ||
         pair->protocol != eth->h_proto || !mac_equal(pair->src_mac, eth->h_source) || (eth->h_dest[0] & 1))
         return 0;

@@ -139,8 +139,12 @@ struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, 1);
     __type(key, __u32);
-    __type(value, struct fnet_overlay);
-} overlay SEC(".maps");
+    __type(value, struct fnet_validity);
+} validity SEC(".maps");
+
+/* For so long a judgement in `pairs` or `ways` holds if user space changes nothing: the addresses of peers are seen to
+ * be in use, and exits are asked for, at least once in it. */
+#define JUDGED_FOR_NS (1000ULL * 1000 * 1000)
 
 /* What was judged of packets between two containers, and the way into the one here: see bpf/lib/decap.h. */
 #define FNET_PAIRS 1024
@@ -149,7 +153,7 @@ struct fnet_pair {
     struct fnet_addr src;
     struct fnet_addr dst;
     __u32 vni;
-    __u32 generation; /* of struct fnet_overlay */
+    __u32 generation; /* of struct fnet_validity */
     __u64 judged_ns;  /* CLOCK_MONOTONIC (coarse); 0 = nothing here */
     __u32 tunnel;
     __u32 ifindex; /* host-side veth */
@@ -165,6 +169,13 @@ struct {
     __type(key, __u32);
     __type(value, struct fnet_pair);
 } pairs SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, FNET_WAYS);
+    __type(key, __u32);
+    __type(value, struct fnet_way);
+} ways SEC(".maps");
 
 /* One per address that was learned, so that their number is bounded and old ones can be found: see bpf/lib/remote.h. */
 struct fnet_learned {

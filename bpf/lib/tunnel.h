@@ -5,7 +5,7 @@
 
 #include "bpf/lib/answer.h"
 #include "bpf/lib/exit.h"
-#include "bpf/lib/remote.h"
+#include "bpf/lib/way.h"
 
 struct vxlan_header {
     __u8 flags;
@@ -225,30 +225,26 @@ FNET_INLINE int tunnel_write_ipv6(struct __sk_buff *skb, const struct fnet_tunne
      BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
 #define TUNNEL_REFUSED (-7) /* no tc action: the helper does not take this packet, which is as it was */
 
-/* From a container to @target, which is on another node. Returns a tc action or TUNNEL_REFUSED. */
-FNET_INLINE int tunnel_send(struct __sk_buff *skb, struct packet *packet, struct fnet_endpoint *endpoint,
-                            const struct fnet_address *target)
+/* From a container by @way, which leads to another node. Returns a tc action or TUNNEL_REFUSED. */
+__noinline int tunnel_send(struct __sk_buff *skb, struct packet *packet, struct fnet_way *way)
 {
-    struct tunnel_frame frame = {.dst_mac = target->mac,
-                                 .src_mac = endpoint->mac,
-                                 .length = skb->len,
-                                 .vni = endpoint->vni,
-                                 .inner_ipv6 = packet->is_ipv6};
-    __u32 index = target->tunnel;
-    struct fnet_tunnel *tunnel = bpf_map_lookup_elem(&tunnels, &index);
-    __u64 now = bpf_ktime_get_coarse_ns();
+    struct tunnel_frame frame = {.length = skb->len};
+    struct fnet_tunnel *tunnel;
     int refreshed = 0, is_ipv6;
+    __u32 index;
 
+    if (!packet || !way)
+        return drop(skb, INTERNAL_ERROR);
+    index = way->tunnel;
+    tunnel = bpf_map_lookup_elem(&tunnels, &index);
     if (!tunnel)
         return drop(skb, INTERNAL_ERROR);
-    if (unlikely(remote_is_silent(target, now)))
-        return TUNNEL_REFUSED; /* as a switch floods what it has forgotten */
-    if (unlikely(now - tunnel->checked_ns > cfg.exit_ns)) {
-        int way = tunnel_refresh(skb, index, endpoint->bridge_ifindex);
+    if (unlikely(bpf_ktime_get_coarse_ns() - tunnel->checked_ns > cfg.exit_ns)) {
+        int exit = tunnel_refresh(skb, index, way->bridge_ifindex);
         refreshed = 1;
-        if (way == EXIT_NO_UPLINK)
+        if (exit == EXIT_NO_UPLINK)
             return drop(skb, NO_UPLINK);
-        if (way != EXIT_OK && way != EXIT_UNRESOLVED)
+        if (exit != EXIT_OK && exit != EXIT_UNRESOLVED)
             return drop(skb, NO_ROUTE);
     }
     if (unlikely(!packet_fits(skb, packet, tunnel->mtu))) {
@@ -256,6 +252,10 @@ FNET_INLINE int tunnel_send(struct __sk_buff *skb, struct packet *packet, struct
             packet->kind = PACKET_PORTLESS; /* nothing of it is looked at but its addresses */
         return answer(skb, packet, FNET_TOO_BIG, tunnel->mtu);
     }
+    frame.dst_mac = way->dst_mac;
+    frame.src_mac = way->src_mac;
+    frame.vni = way->vni;
+    frame.inner_ipv6 = packet->is_ipv6;
     frame.source_port = tunnel_source_port(&packet->key);
     frame.ecn = packet_ecn(skb, packet->is_ipv6);
     is_ipv6 = !address_is_v4(&tunnel->peer);
@@ -266,8 +266,7 @@ FNET_INLINE int tunnel_send(struct __sk_buff *skb, struct packet *packet, struct
         return drop(skb, INTERNAL_ERROR);
     tunnel->sent_packets++;
     tunnel->sent_bytes += frame.length;
-    endpoint->fast_packets++;
-    endpoint->fast_bytes += frame.length;
+    way_count(way, frame.length);
     leave(skb, FNET_TUNNEL_SENT, 0);
     skb->queue_mapping = 0;    /* as flow_send() */
     if (unlikely(refreshed)) { /* as exit_refresh(): the neighbour's entry lives on use */

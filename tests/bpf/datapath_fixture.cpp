@@ -374,13 +374,22 @@ void DatapathTest::set_filter(fnet_filter region, std::uint16_t bit, bool on) {
 }
 
 bool DatapathTest::forget_container(const Container& gone) {
-    return bpf_map_delete_elem(map_fd("endpoints"), &gone.ifindex) == 0;
+    const bool was_there = bpf_map_delete_elem(map_fd("endpoints"), &gone.ifindex) == 0;
+    user_space_changed();
+    return was_there;
+}
+
+void DatapathTest::user_space_changed() {
+    fnet_validity value = look_up<fnet_validity>(map_fd("validity"), std::uint32_t{0}).value();
+    ++value.generation;
+    store(map_fd("validity"), std::uint32_t{0}, value);
 }
 
 void DatapathTest::set_flags(const Container& changed, std::uint64_t flags) {
-    fnet_endpoint value = endpoint(changed);
+    fnet_endpoint value = stored_endpoint(changed);
     value.flags = flags;
     store(map_fd("endpoints"), changed.ifindex, value);
+    user_space_changed();
 }
 
 Verdicts DatapathTest::verdicts() const {
@@ -433,8 +442,27 @@ fnet_flow_table DatapathTest::table() const {
     return look_up<fnet_flow_table>(map_fd("flow_table"), std::uint32_t{0}).value();
 }
 
-fnet_endpoint DatapathTest::endpoint(const Container& of) const {
+fnet_endpoint DatapathTest::stored_endpoint(const Container& of) const {
     return look_up<fnet_endpoint>(map_fd("endpoints"), of.ifindex).value_or(fnet_endpoint{});
+}
+
+fnet_endpoint DatapathTest::endpoint(const Container& of) const {
+    fnet_endpoint value = stored_endpoint(of);
+    for (const fnet_way& way : ways()) {
+        if (way.endpoint != value.id) continue;
+        value.fast_packets += way.packets;
+        value.fast_bytes += way.bytes;
+    }
+    return value;
+}
+
+std::vector<fnet_way> DatapathTest::ways() const {
+    std::vector<fnet_way> values(static_cast<std::size_t>(libbpf_num_possible_cpus())), used;
+    for (std::uint32_t i = 0; i < FNET_WAYS; ++i) {
+        require(bpf_map_lookup_elem(map_fd("ways"), &i, values.data()) == 0, "read ways");
+        std::copy_if(values.begin(), values.end(), std::back_inserter(used), [](const fnet_way& way) { return way.endpoint != 0; });
+    }
+    return used;
 }
 
 fnet_service_stats DatapathTest::service_stats(std::uint32_t service) const {

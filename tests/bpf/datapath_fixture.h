@@ -115,6 +115,7 @@ protected:
     void set_source(std::uint32_t service, const char* prefix, fnet_source_rule rule);
     void set_flags(const Container& container, std::uint64_t flags);
     bool forget_container(const Container& container);  ///< its entry in `endpoints` goes
+    void user_space_changed();                          ///< what was judged before is void, as Datapath::judge_anew()
     void set_filter(fnet_filter region, std::uint16_t bit, bool on = true);
 
     // State that the programs wrote.
@@ -126,7 +127,9 @@ protected:
     std::int64_t count_of(fnet_flow_class flow_class) const { return table().count[flow_class]; }
     fnet_flow_table table() const;
     std::vector<std::pair<fnet_mapping_key, fnet_mapping>> mappings() const;  ///< and the claims on their ports
-    fnet_endpoint endpoint(const Container& container) const;
+    fnet_endpoint stored_endpoint(const Container& container) const;
+    fnet_endpoint endpoint(const Container& container) const;  ///< with what `ways` has counted for it
+    std::vector<fnet_way> ways() const;                        ///< those that are used
     fnet_service_stats service_stats(std::uint32_t service) const;
 
     /// Lets the flow look @p seconds older than it is, in both directions.

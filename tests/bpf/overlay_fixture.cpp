@@ -47,14 +47,6 @@ void OverlayTest::set_overlay(bool on) {
     user_space_changed();
 }
 
-void OverlayTest::user_space_changed() {
-    const std::uint32_t only = 0;
-    fnet_overlay value{};
-    require(bpf_map_lookup_elem(map_fd("overlay"), &only, &value) == 0, "read overlay");
-    ++value.generation;
-    require(bpf_map_update_elem(map_fd("overlay"), &only, &value, BPF_ANY) == 0, "write overlay");
-}
-
 void OverlayTest::add_peer(const Peer& peer, std::uint32_t flags) {
     fnet_tunnel value{};
     value.peer = to_abi(peer.address);
@@ -89,7 +81,7 @@ void OverlayTest::add_remote(const Peer& peer) {
 }
 
 void OverlayTest::set_vni(const Container& changed, std::uint32_t vni) {
-    fnet_endpoint value = endpoint(changed);
+    fnet_endpoint value = stored_endpoint(changed);
     value.vni = vni;
     require(bpf_map_update_elem(map_fd("endpoints"), &changed.ifindex, &value, BPF_ANY) == 0, "write endpoints");
     user_space_changed();

@@ -69,8 +69,7 @@ protected:
     void SetUp() override;
 
     // State that user space would write. Each change makes what the packet path has judged before void.
-    void set_overlay(bool on);  ///< the node has an overlay network at all; SetUp() says so
-    void user_space_changed();
+    void set_overlay(bool on);                                   ///< the node has an overlay network at all; SetUp() says so
     void add_peer(const Peer& peer, std::uint32_t flags = 0);    ///< of network 1
     void remove_peer(const Peer& peer);                          ///< its tunnel only
     void set_peer_flags(const Peer& peer, std::uint32_t flags);  ///< FNET_VTEP_* on network 1

@@ -314,7 +314,9 @@ Result<StatsView> read_stats(const NodePaths& paths) {
     StatsView view;
     std::vector<fnet_verdict_count> counts;
     std::unordered_map<std::uint32_t, Totals> live;
+    std::map<std::uint32_t, fnet_verdict_count> uncounted;
     if (reader.datapath()) {
+        uncounted = TRY(reader.datapath()->uncounted());
         counts = TRY(reader.datapath()->verdict_counts());
         for (const MapUsage& usage : TRY(reader.datapath()->map_usage())) view.maps.push_back(map_view(usage));
         for (const FlowEntry& entry : TRY(reader.flows())) live[entry.flow.endpoint_ifindex].add(entry.flow);
@@ -324,8 +326,9 @@ Result<StatsView> read_stats(const NodePaths& paths) {
         if (!has_veth(endpoint.mode) || !reader.datapath()) continue;
         const fnet_endpoint value = TRY(reader.datapath()->endpoints().get(endpoint.host_ifindex)).value_or(fnet_endpoint{});
         const Totals& now = live[endpoint.host_ifindex];
-        view.endpoints.push_back({endpoint.name, value.fast_packets + now.packets, value.fast_bytes + now.bytes, value.kernel_packets,
-                                  value.kernel_bytes, value.connections});
+        const fnet_verdict_count& more = uncounted[endpoint.id];
+        view.endpoints.push_back({endpoint.name, value.fast_packets + now.packets + more.packets, value.fast_bytes + now.bytes + more.bytes,
+                                  value.kernel_packets, value.kernel_bytes, value.connections});
     }
     return view;
 }
