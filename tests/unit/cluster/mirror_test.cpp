@@ -1,0 +1,127 @@
+#include "userspace/cluster/mirror.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/cluster/cluster_builder.h"
+
+namespace fastnet::cluster {
+namespace {
+
+using test::blue;
+using test::FakeEtcd;
+using test::ip;
+using test::keys;
+using test::prefix;
+using test::uid;
+
+/// Two nodes with an endpoint each, in blocks of their own.
+class ClusterMirror : public ::testing::Test {
+protected:
+    ClusterMirror() {
+        etcd.add_node("b", '2', "192.0.2.2");
+        etcd.add_node("c", '3', "192.0.2.3");
+        etcd.put(NetworkKey{"blue"}, encode(blue()));
+        etcd.add_block("b", '2', "10.9.0.0/28");
+        etcd.add_block("c", '3', "10.9.0.16/28");
+        etcd.add_endpoint("b", '2', 1, "10.9.0.2");
+        etcd.add_endpoint("c", '3', 1, "10.9.0.18");
+    }
+    FakeEtcd etcd;
+};
+
+TEST_F(ClusterMirror, OneEndpointTouchesOnlyItself) {
+    const Touched touched = etcd.add_endpoint("b", '2', 2, "10.9.0.3");
+    EXPECT_EQ(touched.endpoints, (std::set<EndpointKey>{{"b", 2}}));
+    EXPECT_TRUE(touched.nodes.empty());
+    EXPECT_FALSE(touched.networks || touched.blocks);
+}
+
+TEST_F(ClusterMirror, ANodeTouchesItsEndpoints) {
+    const Touched touched = etcd.erase(NodeKey{"b"});
+    EXPECT_EQ(touched.nodes, (std::set<std::string>{"b"}));
+    EXPECT_EQ(touched.endpoints, (std::set<EndpointKey>{{"b", 1}}));
+    EXPECT_EQ(etcd.mirror.node("b"), nullptr);
+}
+
+TEST_F(ClusterMirror, AVtepTouchesTheNodeThatHadItAndTheOneThatHasIt) {
+    const Touched touched = etcd.put(VtepKey{ip("192.0.2.2")}, encode(VtepRecord{uid('3'), "c"}));
+    EXPECT_EQ(touched.nodes, (std::set<std::string>{"b", "c"}));
+    EXPECT_EQ(touched.endpoints.size(), 2U);
+}
+
+TEST_F(ClusterMirror, ABlockTouchesTheEndpointsInIt) {
+    const Touched touched = etcd.erase(BlockKey{uid('b'), prefix("10.9.0.16/28")});
+    EXPECT_EQ(touched.endpoints, (std::set<EndpointKey>{{"c", 1}}));
+    EXPECT_TRUE(touched.blocks);
+}
+
+TEST_F(ClusterMirror, ARangeTouchesOnlyWhatDiffers) {
+    EXPECT_FALSE(etcd.mirror.reset(etcd.kvs, 500).anything());
+    std::erase_if(etcd.kvs, [](const KeyValue& kv) { return kv.key == keys().path(EndpointKey{"c", 1}); });
+    const Touched touched = etcd.mirror.reset(etcd.kvs, 501);
+    EXPECT_EQ(touched.endpoints, (std::set<EndpointKey>{{"c", 1}}));
+    EXPECT_EQ(etcd.mirror.endpoint({"c", 1}), nullptr);
+    EXPECT_TRUE(etcd.mirror.claims(uid('b'), ip("10.9.0.18")).empty());
+    EXPECT_EQ(etcd.mirror.revision(), 501);
+}
+
+TEST_F(ClusterMirror, WhatComesAgainChangesNothing) {
+    const auto old = std::find_if(etcd.kvs.begin(), etcd.kvs.end(), [](const KeyValue& kv) {
+        return kv.key == keys().path(EndpointKey{"b", 1});
+    });
+    const KeyValue again = *old;
+    etcd.erase(EndpointKey{"b", 1});
+    EXPECT_FALSE(etcd.mirror.apply({{false, again}}, again.mod_revision).anything()) << "the deletion came after it";
+    EXPECT_EQ(etcd.mirror.endpoint({"b", 1}), nullptr);
+}
+
+TEST_F(ClusterMirror, PiecesOfOneTransactionAreAllTaken) {
+    const std::int64_t revision = etcd.revision + 1;
+    const auto piece = [&](std::uint32_t id, const char* address) {
+        return WatchEvent{
+            false, KeyValue{keys().path(EndpointKey{"b", id}), encode(FakeEtcd::endpoint('2', address)), revision, revision, 1, 1, false}};
+    };
+    etcd.mirror.apply({piece(5, "10.9.0.5")}, revision);
+    etcd.mirror.apply({piece(6, "10.9.0.6")}, revision);
+    EXPECT_NE(etcd.mirror.endpoint({"b", 5}), nullptr);
+    EXPECT_NE(etcd.mirror.endpoint({"b", 6}), nullptr);
+}
+
+TEST_F(ClusterMirror, AnUnreadableValueIsAsGoodAsNoneAndIsReported) {
+    const Touched touched = etcd.put(EndpointKey{"b", 1}, "{\"uid\":1}");
+    EXPECT_EQ(touched.endpoints, (std::set<EndpointKey>{{"b", 1}}));
+    ASSERT_EQ(touched.unreadable.size(), 1U);
+    EXPECT_EQ(touched.unreadable[0].key, keys().path(EndpointKey{"b", 1}));
+    EXPECT_EQ(touched.unreadable[0].revision, etcd.revision);
+    EXPECT_EQ(etcd.mirror.endpoint({"b", 1}), nullptr);
+    EXPECT_EQ(etcd.mirror.mod_revision(EndpointKey{"b", 1}), etcd.revision) << "whoever writes it has to compare";
+    EXPECT_EQ(etcd.add_endpoint("b", '2', 1, "10.9.0.2").readable.size(), 1U);
+}
+
+TEST_F(ClusterMirror, AKeyThatIsNoneOfOursIsReported) {
+    const Touched touched = etcd.put_path(keys().root() + "nonsense/\n", "x");
+    EXPECT_EQ(touched.unreadable.size(), 1U);
+    EXPECT_FALSE(touched.anything());
+}
+
+TEST_F(ClusterMirror, TheNameInsideMustBeTheKeys) {
+    NetworkRecord record = blue();
+    EXPECT_EQ(etcd.put(NetworkKey{"red"}, encode(record)).unreadable.size(), 1U);
+    EXPECT_EQ(etcd.put(NodeKey{"d"}, encode(NodeRecord{uid('4'), "e", ip("192.0.2.4"), std::nullopt, "1"})).unreadable.size(), 1U);
+}
+
+TEST_F(ClusterMirror, AValueTooLongToBeKeptIsUnreadable) {
+    KeyValue kv{keys().path(NodeKey{"b"}), "", 1, etcd.revision + 1, 1, 0, true};
+    EXPECT_EQ(etcd.mirror.apply({{false, kv}}, etcd.revision + 1).unreadable.size(), 1U);
+    EXPECT_EQ(etcd.mirror.node("b"), nullptr);
+}
+
+TEST_F(ClusterMirror, CountsTheBlocksOfAFamily) {
+    etcd.add_block("b", '2', "fd00:9::/80");
+    EXPECT_EQ(etcd.mirror.count_blocks(uid('b'), Family::kIpv4), 2U);
+    EXPECT_EQ(etcd.mirror.count_blocks(uid('b'), Family::kIpv6), 1U);
+    EXPECT_EQ(etcd.mirror.count_blocks(uid('c'), Family::kIpv4), 0U);
+}
+
+}  // namespace
+}  // namespace fastnet::cluster

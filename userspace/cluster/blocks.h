@@ -1,0 +1,45 @@
+// Blocks: the parts of a shared network's subnet that nodes own, one node each. Pure arithmetic and the choice of the next one.
+// All blocks of a subnet are aligned and of one length, so a key that etcd holds once is an exclusive claim.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+
+#include "loader/base/net_types.h"
+#include "userspace/model/network.h"
+
+namespace fastnet::cluster {
+
+/// The part of a subnet that addresses come from, cut into blocks.
+struct BlockLayout {
+    IpPrefix range;
+    std::uint8_t length = 0;  ///< of each block
+
+    std::uint64_t count() const { return std::uint64_t{1} << (length - range.length()); }
+    IpPrefix at(std::uint64_t index) const;
+    /// The block that would hold @p address; nullopt outside the range.
+    std::optional<IpPrefix> block_of(const IpAddress& address) const;
+    bool is_block(const IpPrefix& prefix) const;
+};
+
+/// Nullopt without a subnet of that family. IPv4: 256 blocks of /28 at the least; IPv6: 65,536 of /120 at the least.
+std::optional<BlockLayout> block_layout(const Network& network, Family family);
+
+/// A node's own blocks of one subnet.
+struct BlockUse {
+    std::uint64_t total = 0;  ///< addresses in them
+    std::uint64_t free = 0;
+    bool wanted = false;  ///< an attach found none
+};
+
+/// Whether the node should have one more: fewer than a quarter of its addresses is free, or an attach waits. The first one is taken
+/// before it is needed while at least half of @p layout's blocks are nobody's.
+bool wants_block(const BlockUse& use, const BlockLayout& layout, std::uint64_t taken);
+
+/// The first block that nobody has, beginning where @p seed says, so that nodes do not all reach for the same one. Nullopt: none.
+std::optional<IpPrefix> pick_block(const BlockLayout& layout, std::string_view seed, std::uint64_t taken,
+                                   const std::function<bool(const IpPrefix&)>& is_taken);
+
+}  // namespace fastnet::cluster

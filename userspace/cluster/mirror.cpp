@@ -1,0 +1,236 @@
+#include "userspace/cluster/mirror.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace fastnet::cluster {
+namespace {
+
+constexpr std::size_t kMostUnreadable = 1'000;  // reported of one change; the rest of a flood says nothing new
+
+template <typename Map, typename Key>
+auto* find_in(Map& map, const Key& key) {
+    const auto found = map.find(key);
+    return found == map.end() ? nullptr : &found->second;
+}
+
+template <typename Map, typename Key>
+const Claims& claims_in(const Map& map, const Key& key) {
+    static const Claims kNone;
+    const Claims* const found = find_in(map, key);
+    return found == nullptr ? kNone : *found;
+}
+
+template <typename Map, typename Key>
+void claim(Map& map, const Key& key, std::int64_t create_revision, const EndpointKey& who) {
+    map[key].emplace(create_revision, who);
+}
+
+template <typename Map, typename Key>
+void unclaim(Map& map, const Key& key, std::int64_t create_revision, const EndpointKey& who) {
+    const auto found = map.find(key);
+    if (found == map.end()) return;
+    found->second.erase({create_revision, who});
+    if (found->second.empty()) map.erase(found);
+}
+
+/// The name inside must be the key's: whoever reads one without the other reads the same.
+template <typename Record>
+Result<Record> named(Result<Record> record, const std::string& name) {
+    if (record && record->name != name) return usage_error("'name' is not that of the key");
+    return record;
+}
+
+}  // namespace
+
+Touched Mirror::reset(const std::vector<KeyValue>& all, std::int64_t revision) {
+    Touched touched;
+    std::set<std::string> there;
+    for (const KeyValue& kv : all) there.insert(kv.key);
+    std::vector<std::string> gone;
+    for (const auto& [path, mod_revision] : mod_revisions_)
+        if (!there.contains(path)) gone.push_back(path);
+    for (const std::string& path : gone) erase(path, touched);
+    for (const KeyValue& kv : all)
+        if (const std::int64_t* const known = find_in(mod_revisions_, kv.key); known == nullptr || *known != kv.mod_revision)
+            put(kv, touched);
+    revision_ = revision;
+    return touched;
+}
+
+Touched Mirror::apply(const std::vector<WatchEvent>& events, std::int64_t revision) {
+    Touched touched;
+    for (const WatchEvent& event : events) {
+        // After a reconnect the last events come again; those of the last revision may be pieces of one transaction.
+        if (event.kv.mod_revision < revision_) continue;
+        const std::int64_t* const known = find_in(mod_revisions_, event.kv.key);
+        if (known != nullptr && event.kv.mod_revision <= *known) continue;
+        if (event.deleted)
+            erase(event.kv.key, touched);
+        else
+            put(event.kv, touched);
+    }
+    revision_ = std::max(revision_, revision);
+    return touched;
+}
+
+std::int64_t Mirror::mod_revision(const Key& key) const {
+    const std::int64_t* const found = find_in(mod_revisions_, keys_.path(key));
+    return found == nullptr ? 0 : *found;
+}
+
+const Entry<NodeRecord>* Mirror::node(const std::string& name) const {
+    return find_in(nodes_, name);
+}
+
+const Entry<VtepRecord>* Mirror::vtep(const IpAddress& address) const {
+    return find_in(vteps_, address);
+}
+
+const Entry<NetworkRecord>* Mirror::network(const std::string& name) const {
+    return find_in(networks_, name);
+}
+
+const Entry<NetworkRecord>* Mirror::network_of(const std::string& uid) const {
+    for (const auto& [name, entry] : networks_)
+        if (entry.record.uid == uid) return &entry;
+    return nullptr;
+}
+
+const Entry<BlockRecord>* Mirror::block(const BlockKey& key) const {
+    return find_in(blocks_, key);
+}
+
+const Entry<EndpointRecord>* Mirror::endpoint(const EndpointKey& key) const {
+    return find_in(endpoints_, key);
+}
+
+const Claims& Mirror::claims(const std::string& network, const IpAddress& address) const {
+    return claims_in(by_address_, std::pair{network, address});
+}
+
+const Claims& Mirror::claims(const std::string& network, const MacAddress& mac) const {
+    return claims_in(by_mac_, std::pair{network, mac});
+}
+
+std::vector<EndpointKey> Mirror::endpoints_of_node(const std::string& name) const {
+    std::vector<EndpointKey> found;
+    for (auto it = endpoints_.lower_bound({name, 0}); it != endpoints_.end() && it->first.node == name; ++it) found.push_back(it->first);
+    return found;
+}
+
+std::vector<EndpointKey> Mirror::endpoints_of_network(const std::string& uid) const {
+    std::set<EndpointKey> found;
+    for (auto it = by_address_.lower_bound({uid, IpAddress{}}); it != by_address_.end() && it->first.first == uid; ++it)
+        for (const auto& [revision, key] : it->second) found.insert(key);
+    return {found.begin(), found.end()};
+}
+
+std::uint64_t Mirror::count_blocks(const std::string& network, Family family) const {
+    std::uint64_t count = 0;
+    for (auto it = blocks_.lower_bound({network, IpPrefix{}}); it != blocks_.end() && it->first.network == network; ++it)
+        count += it->first.prefix.family() == family ? 1 : 0;
+    return count;
+}
+
+void Mirror::put(const KeyValue& kv, Touched& touched) {
+    mod_revisions_[kv.key] = kv.mod_revision;
+    const auto report = [&](std::string why) {
+        if (touched.unreadable.size() < kMostUnreadable) touched.unreadable.push_back({kv.key, kv.mod_revision, std::move(why)});
+    };
+    const auto key = keys_.parse(kv.key);
+    if (!key) {
+        report(key.error().message);
+        return;
+    }
+    forget(*key, touched);
+    std::string wrong;
+    const auto keep = [&](auto& map, const auto& id, auto record) {
+        if (record)
+            map.insert_or_assign(
+                id, Entry<typename decltype(record)::value_type>{*std::move(record), kv.create_revision, kv.mod_revision, kv.lease});
+        else
+            wrong = record.error().message;
+    };
+    if (kv.oversized) {
+        wrong = "value is longer than any that is read";
+    } else if (const auto* const node = std::get_if<NodeKey>(&*key)) {
+        keep(nodes_, node->name, named(decode_node(kv.value), node->name));
+        touch_node(node->name, touched);
+    } else if (const auto* const vtep = std::get_if<VtepKey>(&*key)) {
+        keep(vteps_, vtep->address, decode_vtep(kv.value));
+        if (const auto* const entry = this->vtep(vtep->address)) touch_node(entry->record.name, touched);
+    } else if (const auto* const network = std::get_if<NetworkKey>(&*key)) {
+        keep(networks_, network->name, named(decode_network(kv.value), network->name));
+        touched.networks = true;
+    } else if (const auto* const block = std::get_if<BlockKey>(&*key)) {
+        keep(blocks_, *block, decode_block(kv.value));
+        touch_block(*block, touched);
+    } else if (const auto* const endpoint = std::get_if<EndpointKey>(&*key)) {
+        keep(endpoints_, *endpoint, decode_endpoint(kv.value));
+        if (const auto* const entry = this->endpoint(*endpoint)) index(*endpoint, *entry);
+        touched.endpoints.insert(*endpoint);
+    } else {
+        touched.networks = true;
+    }
+    if (wrong.empty())
+        touched.readable.push_back(kv.key);
+    else
+        report(std::move(wrong));
+}
+
+void Mirror::erase(const std::string& path, Touched& touched) {
+    if (mod_revisions_.erase(path) == 0) return;
+    touched.readable.push_back(path);
+    if (const auto key = keys_.parse(path)) forget(*key, touched);
+}
+
+/// Takes what is known of @p key out; who depended on it is touched.
+void Mirror::forget(const Key& key, Touched& touched) {
+    if (const auto* const node = std::get_if<NodeKey>(&key)) {
+        if (nodes_.erase(node->name) != 0) touch_node(node->name, touched);
+    } else if (const auto* const vtep = std::get_if<VtepKey>(&key)) {
+        const auto found = vteps_.find(vtep->address);
+        if (found == vteps_.end()) return;
+        touch_node(found->second.record.name, touched);
+        vteps_.erase(found);
+    } else if (const auto* const network = std::get_if<NetworkKey>(&key)) {
+        touched.networks |= networks_.erase(network->name) != 0;
+    } else if (const auto* const block = std::get_if<BlockKey>(&key)) {
+        if (blocks_.erase(*block) != 0) touch_block(*block, touched);
+    } else if (const auto* const endpoint = std::get_if<EndpointKey>(&key)) {
+        const auto found = endpoints_.find(*endpoint);
+        if (found == endpoints_.end()) return;
+        unindex(*endpoint, found->second);
+        touched.endpoints.insert(*endpoint);
+        endpoints_.erase(found);
+    } else {
+        touched.networks = true;
+    }
+}
+
+void Mirror::touch_node(const std::string& name, Touched& touched) const {
+    touched.nodes.insert(name);
+    for (EndpointKey& key : endpoints_of_node(name)) touched.endpoints.insert(std::move(key));
+}
+
+void Mirror::touch_block(const BlockKey& key, Touched& touched) const {
+    touched.blocks = true;
+    const auto end = by_address_.upper_bound({key.network, key.prefix.last()});
+    for (auto it = by_address_.lower_bound({key.network, key.prefix.address()}); it != end; ++it)
+        for (const auto& [revision, endpoint] : it->second) touched.endpoints.insert(endpoint);
+}
+
+void Mirror::index(const EndpointKey& key, const Entry<EndpointRecord>& entry) {
+    for (const auto& address : {entry.record.ipv4, entry.record.ipv6})
+        if (address) claim(by_address_, std::pair{entry.record.network, *address}, entry.create_revision, key);
+    claim(by_mac_, std::pair{entry.record.network, entry.record.mac}, entry.create_revision, key);
+}
+
+void Mirror::unindex(const EndpointKey& key, const Entry<EndpointRecord>& entry) {
+    for (const auto& address : {entry.record.ipv4, entry.record.ipv6})
+        if (address) unclaim(by_address_, std::pair{entry.record.network, *address}, entry.create_revision, key);
+    unclaim(by_mac_, std::pair{entry.record.network, entry.record.mac}, entry.create_revision, key);
+}
+
+}  // namespace fastnet::cluster

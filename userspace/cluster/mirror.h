@@ -1,0 +1,105 @@
+// What etcd holds of this cluster, as this node knows it: every readable key with its revisions, and the indexes that tell what else
+// a change of one of them concerns. Pure; fed by a range first and by a watch from then on. Invariant: a key whose value is not
+// readable is as good as absent, and is reported.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "userspace/cluster/keys.h"
+#include "userspace/cluster/records.h"
+#include "userspace/etcd/watch.h"
+
+namespace fastnet::cluster {
+
+template <typename Record>
+struct Entry {
+    Record record;
+    std::int64_t create_revision = 0;
+    std::int64_t mod_revision = 0;
+    std::int64_t lease = 0;
+};
+
+/// A key that cannot be read.
+struct Unreadable {
+    std::string key;
+    std::int64_t revision = 0;
+    std::string why;
+};
+
+/// What is to be looked at again after changes. Never everything because of one key.
+struct Touched {
+    std::set<std::string> nodes{};      ///< names
+    std::set<EndpointKey> endpoints{};  ///< those of changed nodes, VTEPs and blocks too
+    bool networks = false;              ///< some network, or the generation
+    bool blocks = false;
+    std::vector<Unreadable> unreadable{};
+    std::vector<std::string> readable{};  ///< paths that are gone or can be read now
+
+    bool anything() const { return !nodes.empty() || !endpoints.empty() || networks || blocks; }
+};
+
+/// Who claims one address, or one MAC, of a network: the oldest key first.
+using Claims = std::set<std::pair<std::int64_t, EndpointKey>>;
+
+class Mirror {
+public:
+    explicit Mirror(KeySpace keys) : keys_{std::move(keys)} {}
+
+    /// All there is, as of @p revision. What was known and is not there is gone.
+    Touched reset(const std::vector<KeyValue>& all, std::int64_t revision);
+    /// Changes up to @p revision, in their order.
+    Touched apply(const std::vector<WatchEvent>& events, std::int64_t revision);
+
+    const KeySpace& keys() const { return keys_; }
+    std::int64_t revision() const { return revision_; }
+    std::size_t size() const { return mod_revisions_.size(); }
+    /// 0 if there is no such key; also of those that are unreadable: whoever writes them must compare it.
+    std::int64_t mod_revision(const Key& key) const;
+
+    const std::map<std::string, Entry<NodeRecord>>& nodes() const { return nodes_; }
+    const std::map<IpAddress, Entry<VtepRecord>>& vteps() const { return vteps_; }
+    const std::map<std::string, Entry<NetworkRecord>>& networks() const { return networks_; }
+    const std::map<BlockKey, Entry<BlockRecord>>& blocks() const { return blocks_; }
+    const std::map<EndpointKey, Entry<EndpointRecord>>& endpoints() const { return endpoints_; }
+
+    const Entry<NodeRecord>* node(const std::string& name) const;
+    const Entry<VtepRecord>* vtep(const IpAddress& address) const;
+    const Entry<NetworkRecord>* network(const std::string& name) const;
+    const Entry<NetworkRecord>* network_of(const std::string& uid) const;
+    const Entry<BlockRecord>* block(const BlockKey& key) const;
+    const Entry<EndpointRecord>* endpoint(const EndpointKey& key) const;
+    const Claims& claims(const std::string& network, const IpAddress& address) const;
+    const Claims& claims(const std::string& network, const MacAddress& mac) const;
+    std::vector<EndpointKey> endpoints_of_node(const std::string& name) const;
+    std::vector<EndpointKey> endpoints_of_network(const std::string& uid) const;
+    /// Blocks of one network and family, whoever has them.
+    std::uint64_t count_blocks(const std::string& network, Family family) const;
+
+private:
+    void put(const KeyValue& kv, Touched& touched);
+    void erase(const std::string& path, Touched& touched);
+    void forget(const Key& key, Touched& touched);
+    void touch_node(const std::string& name, Touched& touched) const;
+    void touch_block(const BlockKey& key, Touched& touched) const;
+    void index(const EndpointKey& key, const Entry<EndpointRecord>& entry);
+    void unindex(const EndpointKey& key, const Entry<EndpointRecord>& entry);
+
+    KeySpace keys_;
+    std::int64_t revision_ = 0;
+    std::map<std::string, std::int64_t> mod_revisions_;  ///< by path: of every key, unreadable ones too
+    std::map<std::string, Entry<NodeRecord>> nodes_;
+    std::map<IpAddress, Entry<VtepRecord>> vteps_;
+    std::map<std::string, Entry<NetworkRecord>> networks_;
+    std::map<BlockKey, Entry<BlockRecord>> blocks_;
+    std::map<EndpointKey, Entry<EndpointRecord>> endpoints_;
+    std::map<std::pair<std::string, IpAddress>, Claims> by_address_;
+    std::map<std::pair<std::string, MacAddress>, Claims> by_mac_;
+};
+
+}  // namespace fastnet::cluster

@@ -1,0 +1,394 @@
+#include "userspace/cluster/own_plan.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "userspace/cluster/blocks.h"
+
+namespace fastnet::cluster {
+namespace {
+
+std::string in_quotes(std::string_view text) {
+    return "'" + std::string{text} + "'";
+}
+
+/// The node's own key as it is: who lost the name writes nothing any more.
+Compare still_me(const Mirror& mirror, const Self& self) {
+    const Key key = NodeKey{self.name};
+    return Compare::mod_revision(mirror.keys().path(key), mirror.mod_revision(key));
+}
+
+Compare unchanged(const Mirror& mirror, const Key& key) {
+    return Compare::mod_revision(mirror.keys().path(key), mirror.mod_revision(key));
+}
+
+std::vector<IpAddress> addresses_of(const Self& self) {
+    std::vector<IpAddress> addresses;
+    for (const auto& address : {self.ipv4, self.ipv6})
+        if (address) addresses.push_back(*address);
+    return addresses;
+}
+
+bool is_own(const Mirror& mirror, const Self& self, const BlockKey& key) {
+    const Entry<BlockRecord>* const block = mirror.block(key);
+    return block != nullptr && block->record.uid == self.uid;
+}
+
+/// Writes networks/<name>; whatever else the transaction does, it does on the networks as they were read.
+Txn network_txn(const Mirror& mirror, const Self& self, const std::string& name, const std::string& value, std::int64_t lease) {
+    const Key network = NetworkKey{name};
+    const Key generation = GenerationKey{};
+    Txn txn;
+    txn.compares = {still_me(mirror, self), unchanged(mirror, network), unchanged(mirror, generation)};
+    txn.then = {TxnOp::put(mirror.keys().path(network), value, lease), TxnOp::put(mirror.keys().path(generation), self.uid)};
+    return txn;
+}
+
+/// Why @p record cannot be beside the other networks of the cluster.
+std::optional<std::string> clash(const Mirror& mirror, const NetworkRecord& record) {
+    for (const auto& [name, entry] : mirror.networks()) {
+        const NetworkRecord& other = entry.record;
+        if (other.removed || name == record.name) continue;
+        if (other.uid == record.uid) return "network " + in_quotes(name) + " of the cluster has the same uid";
+        if (other.vni == record.vni) return "network " + in_quotes(name) + " of the cluster has VNI " + std::to_string(record.vni);
+        for (const IpPrefix& subnet : record.subnets)
+            for (const IpPrefix& taken : other.subnets)
+                if (subnet.family() == taken.family() && subnet.overlaps(taken))
+                    return "subnet " + subnet.to_string() + " overlaps " + taken.to_string() + " of network " + in_quotes(name) +
+                           " of the cluster";
+    }
+    return std::nullopt;
+}
+
+/// The blocks that the endpoints of @p own are in: each once.
+std::vector<IpPrefix> blocks_in_use(const OwnNetwork& own) {
+    std::set<IpPrefix> blocks;
+    const LocalNetwork local = local_network(own.network);
+    for (const Endpoint& endpoint : own.endpoints)
+        for (const auto& address : {endpoint.ipv4, endpoint.ipv6}) {
+            if (!address) continue;
+            const auto& layout = local.layout(address->family());
+            if (!layout) continue;
+            if (const auto block = layout->block_of(address->address())) blocks.insert(*block);
+        }
+    return {blocks.begin(), blocks.end()};
+}
+
+/// An endpoint whose address is no block's: made with --ip while the network was this node's alone.
+const Endpoint* outside_of_blocks(const OwnNetwork& own) {
+    const LocalNetwork local = local_network(own.network);
+    for (const Endpoint& endpoint : own.endpoints)
+        for (const auto& address : {endpoint.ipv4, endpoint.ipv6}) {
+            if (!address) continue;
+            const auto& layout = local.layout(address->family());
+            if (!layout || !layout->block_of(address->address())) return &endpoint;
+        }
+    return nullptr;
+}
+
+TxnOp put_block(const Mirror& mirror, const Self& self, const BlockKey& key) {
+    return TxnOp::put(mirror.keys().path(key), encode(BlockRecord{self.uid, self.name}));
+}
+
+/// A network of this node that wants to be the cluster's.
+NetworkStep plan_share(const Mirror& mirror, const Self& self, const OwnNetwork& own) {
+    const std::string& name = own.network.name;
+    const NetworkRecord wanted = record_of(own.network, random_uid());
+    const Entry<NetworkRecord>* const there = mirror.network(name);
+    const bool exists = there != nullptr && !there->record.removed;
+    if (exists && !same_arguments(there->record, wanted))
+        return NetworkProblem{name, "the cluster has a network of that name with other arguments"};
+    if (!exists) {
+        if (auto why = clash(mirror, wanted)) return NetworkProblem{name, *std::move(why)};
+    }
+    if (const Endpoint* const endpoint = outside_of_blocks(own))
+        return NetworkProblem{name,
+                              "endpoint " + in_quotes(endpoint->name) + " has an address outside of the range that blocks are cut from"};
+    ShareNetwork share{name, exists ? there->record.uid : wanted.uid, std::nullopt, blocks_in_use(own)};
+    Txn txn;
+    if (exists)
+        txn.compares = {still_me(mirror, self), unchanged(mirror, NetworkKey{name})};
+    else
+        txn = network_txn(mirror, self, name, encode(wanted), 0);
+    for (const IpPrefix& prefix : share.blocks) {
+        const BlockKey key{share.uid, prefix};
+        const Entry<BlockRecord>* const block = mirror.block(key);
+        if (block != nullptr && block->record.uid != self.uid)
+            return NetworkProblem{name, "its endpoints have addresses in block " + prefix.to_string() + ", which is node " +
+                                            in_quotes(block->record.name) + "'s"};
+        if (block != nullptr) continue;
+        txn.compares.push_back(unchanged(mirror, key));
+        txn.then.push_back(put_block(mirror, self, key));
+    }
+    if (txn.then.size() > 100) return NetworkProblem{name, "its endpoints are spread over more than 98 blocks"};
+    if (!txn.then.empty()) share.txn = std::move(txn);
+    return share;
+}
+
+/// A network that this node shares, as etcd has it now. Nullopt: all is well.
+std::optional<NetworkStep> plan_shared(const Mirror& mirror, const Self& self, const OwnNetwork& own) {
+    const std::string& name = own.network.name;
+    const std::string& uid = own.network.uid;
+    const Entry<NetworkRecord>* const there = mirror.network(name);
+    if (there != nullptr && there->record.uid != uid) return LeaveNetwork{uid, name};  // removed, and made anew by somebody
+    if (there != nullptr && there->record.removed) return LeaveNetwork{uid, name};
+    if (there != nullptr) {
+        const NetworkRecord here = record_of(own.network, uid);
+        if (same_arguments(there->record, here)) return std::nullopt;
+        const bool same_place = there->record.vni == here.vni && there->record.subnets == here.subnets &&
+                                there->record.gateways == here.gateways && there->record.ip_ranges == here.ip_ranges;
+        if (same_place) return JoinNetwork{there->record};  // brings the rest up to date
+        return NetworkProblem{name, "the cluster's has another VNI or other subnets by now"};
+    }
+    const NetworkRecord record = record_of(own.network, uid);
+    if (auto why = clash(mirror, record)) return NetworkProblem{name, "etcd lost it, and it cannot be written again: " + *std::move(why)};
+    return RestoreNetwork{name, network_txn(mirror, self, name, encode(record), 0)};
+}
+
+/// Steps of one family of one shared network.
+void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, Family family, bool wiped, std::vector<BlockStep>& steps) {
+    const LocalNetwork local = local_network(own.network);
+    const auto& layout = local.layout(family);
+    if (!layout) return;
+    const std::string& uid = own.network.uid;
+    BlockUse use{0, 0, family == Family::kIpv4 ? own.wants_ipv4_block : own.wants_ipv6_block};
+    std::set<IpPrefix> here;
+    const OwnBlock* idle = nullptr;
+    for (const OwnBlock& block : own.blocks) {
+        if (block.prefix.family() != family) continue;
+        here.insert(block.prefix);
+        const BlockKey key{uid, block.prefix};
+        const Entry<BlockRecord>* const entry = mirror.block(key);
+        if (entry == nullptr) {
+            Txn txn;
+            txn.compares = {still_me(mirror, self), unchanged(mirror, key)};
+            txn.then = {put_block(mirror, self, key)};
+            steps.push_back(RestoreBlock{uid, block.prefix, std::move(txn)});
+        } else if (entry->record.uid != self.uid) {
+            steps.push_back(BlockProblem{own.network.name, "block " + block.prefix.to_string() + " is node " +
+                                                               in_quotes(entry->record.name) +
+                                                               "'s by now; endpoints in it are not shown to other nodes"});
+            continue;
+        }
+        use.total += block.size;
+        use.free += block.free;
+        if (block.free == block.size && idle == nullptr) idle = &block;
+    }
+    // Claimed before a crash, and not on record here.
+    for (auto it = mirror.blocks().lower_bound({uid, IpPrefix{}}); it != mirror.blocks().end() && it->first.network == uid; ++it)
+        if (it->first.prefix.family() == family && it->second.record.uid == self.uid && !here.contains(it->first.prefix) &&
+            layout->is_block(it->first.prefix)) {
+            steps.push_back(TakeBlock{uid, it->first.prefix, std::nullopt});
+            return;
+        }
+    const std::uint64_t taken = mirror.count_blocks(uid, family);
+    if (!wiped && wants_block(use, *layout, taken)) {
+        const auto prefix = pick_block(*layout, self.uid + uid, taken, [&](const IpPrefix& one) {
+            return mirror.mod_revision(BlockKey{uid, one}) != 0;
+        });
+        if (!prefix) {
+            if (use.free == 0)
+                steps.push_back(
+                    BlockProblem{own.network.name, "no free block is left in " + layout->range.to_string() +
+                                                       ": `fastnet agent --forget NODE` frees those of a node that is gone for good"});
+            return;
+        }
+        const BlockKey key{uid, *prefix};
+        Txn txn;
+        txn.compares = {still_me(mirror, self), unchanged(mirror, key)};
+        txn.then = {put_block(mirror, self, key)};
+        steps.push_back(TakeBlock{uid, *prefix, std::move(txn)});
+    } else if (idle != nullptr && use.total > idle->size && (use.free - idle->size) * 2 > use.total - idle->size && !use.wanted) {
+        const BlockKey key{uid, idle->prefix};
+        Txn txn;
+        txn.compares = {still_me(mirror, self), unchanged(mirror, key)};
+        txn.then = {TxnOp::erase(mirror.keys().path(key))};
+        steps.push_back(ReturnBlock{uid, idle->prefix, std::move(txn)});
+    }
+}
+
+/// Gathers operations into transactions of a size that etcd takes.
+class Batches {
+public:
+    Batches(std::vector<Compare> compares, std::size_t most) : compares_{std::move(compares)}, most_{most} {}
+    void add(TxnOp op) {
+        if (txns_.empty() || txns_.back().then.size() >= most_) {
+            txns_.emplace_back();
+            txns_.back().compares = compares_;
+            // Each value is this node's own; one that is late is seen by the watch and written anew.
+            txns_.back().harmless_twice = true;
+        }
+        txns_.back().then.push_back(std::move(op));
+    }
+    std::vector<Txn> take() { return std::move(txns_); }
+
+private:
+    std::vector<Compare> compares_;
+    std::size_t most_;
+    std::vector<Txn> txns_;
+};
+
+}  // namespace
+
+Registration plan_registration(const Mirror& mirror, const Self& self, std::int64_t lease) {
+    const NodeRecord wanted{self.uid, self.name, self.ipv4, self.ipv6, self.version};
+    const Entry<NodeRecord>* const node = mirror.node(self.name);
+    if (node != nullptr && node->record.uid != self.uid)
+        return {std::nullopt, "node name " + in_quotes(self.name) + " is held by another node (uid " + node->record.uid + ")"};
+    const std::vector<IpAddress> addresses = addresses_of(self);
+    bool complete = node != nullptr && node->record == wanted && node->lease == lease;
+    Txn txn;
+    txn.compares = {unchanged(mirror, NodeKey{self.name})};
+    txn.then = {TxnOp::put(mirror.keys().path(NodeKey{self.name}), encode(wanted), lease)};
+    const VtepRecord mine{self.uid, self.name};
+    for (const IpAddress& address : addresses) {
+        const Entry<VtepRecord>* const vtep = mirror.vtep(address);
+        if (vtep != nullptr && vtep->record.uid != self.uid)
+            return {std::nullopt, "tunnel address " + address.to_string() + " is held by node " + in_quotes(vtep->record.name)};
+        complete &= vtep != nullptr && vtep->record == mine && vtep->lease == lease;
+        txn.compares.push_back(unchanged(mirror, VtepKey{address}));
+        txn.then.push_back(TxnOp::put(mirror.keys().path(VtepKey{address}), encode(mine), lease));
+    }
+    for (const auto& [address, entry] : mirror.vteps()) {
+        if (entry.record.uid != self.uid || std::find(addresses.begin(), addresses.end(), address) != addresses.end()) continue;
+        complete = false;
+        txn.compares.push_back(unchanged(mirror, VtepKey{address}));
+        txn.then.push_back(TxnOp::erase(mirror.keys().path(VtepKey{address})));
+    }
+    if (complete) return {};
+    return {std::move(txn), {}};
+}
+
+std::vector<Txn> plan_endpoints(const Mirror& mirror, const Self& self, std::int64_t lease, const OwnSide& own, std::size_t most) {
+    std::map<EndpointKey, EndpointRecord> wanted;
+    for (const OwnNetwork& shared : own.shared) {
+        const LocalNetwork local = local_network(shared.network);
+        const auto is_mine = [&](const std::optional<IpPrefix>& address) {
+            if (!address) return true;
+            const auto& layout = local.layout(address->family());
+            const auto block = layout ? layout->block_of(address->address()) : std::nullopt;
+            return block && is_own(mirror, self, {shared.network.uid, *block});
+        };
+        const auto plain = [](const std::optional<IpPrefix>& address) {
+            return address ? std::optional{address->address()} : std::nullopt;
+        };
+        for (const Endpoint& endpoint : shared.endpoints)
+            if ((endpoint.ipv4 || endpoint.ipv6) && is_mine(endpoint.ipv4) && is_mine(endpoint.ipv6))
+                wanted.emplace(
+                    EndpointKey{self.name, endpoint.id},
+                    EndpointRecord{self.uid, shared.network.uid, endpoint.name, plain(endpoint.ipv4), plain(endpoint.ipv6), endpoint.mac});
+    }
+    Batches batches{{still_me(mirror, self)}, most};
+    for (const EndpointKey& key : mirror.endpoints_of_node(self.name))
+        if (!wanted.contains(key)) batches.add(TxnOp::erase(mirror.keys().path(key)));
+    for (const auto& [key, record] : wanted) {
+        const Entry<EndpointRecord>* const entry = mirror.endpoint(key);
+        if (entry == nullptr || entry->record != record || entry->lease != lease)
+            batches.add(TxnOp::put(mirror.keys().path(key), encode(record), lease));
+    }
+    return batches.take();
+}
+
+bool needs_tombstone(const Mirror& mirror, const OwnSide& own) {
+    return std::any_of(own.removed.begin(), own.removed.end(), [&](const RemovedNetwork& removed) {
+        const Entry<NetworkRecord>* const there = mirror.network(removed.name);
+        return there != nullptr && there->record.uid == removed.uid && !there->record.removed;
+    });
+}
+
+std::vector<NetworkStep> plan_networks(const Mirror& mirror, const Self& self, const OwnSide& own, std::int64_t tombstone_lease) {
+    std::vector<NetworkStep> steps;
+    bool changes_generation = false;
+    const auto add_change = [&](NetworkStep step) {
+        if (!std::exchange(changes_generation, true)) steps.push_back(std::move(step));
+    };
+    std::set<std::string> known;  // uids
+    std::set<std::string> own_names;
+    for (const RemovedNetwork& removed : own.removed) {
+        known.insert(removed.uid);
+        const Entry<NetworkRecord>* const there = mirror.network(removed.name);
+        if (there == nullptr || there->record.uid != removed.uid || there->record.removed)
+            steps.push_back(BuryNetwork{removed.uid, removed.name, std::nullopt});
+        else
+            add_change(BuryNetwork{
+                removed.uid, removed.name,
+                network_txn(mirror, self, removed.name, encode(NetworkRecord{.uid = removed.uid, .name = removed.name, .removed = true}),
+                            tombstone_lease)});
+    }
+    for (const OwnNetwork& shared : own.shared) {
+        known.insert(shared.network.uid);
+        auto step = plan_shared(mirror, self, shared);
+        if (!step) continue;
+        if (std::holds_alternative<RestoreNetwork>(*step))
+            add_change(*std::move(step));
+        else
+            steps.push_back(*std::move(step));
+    }
+    for (const OwnNetwork& to_share : own.to_share) {
+        own_names.insert(to_share.network.name);
+        NetworkStep step = plan_share(mirror, self, to_share);
+        if (std::holds_alternative<ShareNetwork>(step))
+            add_change(std::move(step));
+        else
+            steps.push_back(std::move(step));
+    }
+    std::size_t joined = own.shared.size();
+    for (const auto& [name, entry] : mirror.networks()) {
+        const NetworkRecord& record = entry.record;
+        if (record.removed || known.contains(record.uid) || own_names.contains(name)) continue;
+        if (const Entry<NetworkRecord>* const first = mirror.network_of(record.uid); first->record.name != name) {
+            steps.push_back(NetworkProblem{name, "network " + in_quotes(first->record.name) + " of the cluster has the same uid"});
+        } else if (++joined > kMostNetworks) {
+            steps.push_back(NetworkProblem{name, "the cluster has more than " + std::to_string(kMostNetworks) + " networks"});
+        } else {
+            steps.push_back(JoinNetwork{record});
+        }
+    }
+    return steps;
+}
+
+std::vector<BlockStep> plan_blocks(const Mirror& mirror, const Self& self, const OwnSide& own, bool wiped) {
+    std::vector<BlockStep> steps;
+    std::set<std::string> shared;
+    for (const OwnNetwork& one : own.shared) {
+        shared.insert(one.network.uid);
+        for (const Family family : {Family::kIpv4, Family::kIpv6}) plan_family(mirror, self, one, family, wiped, steps);
+    }
+    // Of networks that this node has left.
+    for (const auto& [key, entry] : mirror.blocks()) {
+        if (entry.record.uid != self.uid || shared.contains(key.network)) continue;
+        Txn txn;
+        txn.compares = {still_me(mirror, self), unchanged(mirror, key)};
+        txn.then = {TxnOp::erase(mirror.keys().path(key))};
+        steps.push_back(ReturnBlock{key.network, key.prefix, std::move(txn)});
+    }
+    return steps;
+}
+
+std::optional<std::string> sign_of_wipe(const Mirror& mirror, const Self& self, const OwnSide& own) {
+    (void)self;
+    for (const OwnNetwork& shared : own.shared)
+        for (const OwnBlock& block : shared.blocks)
+            if (mirror.mod_revision(BlockKey{shared.network.uid, block.prefix}) == 0)
+                return "block " + block.prefix.to_string() + " of network " + in_quotes(shared.network.name) + " is gone";
+    if (!own.shared.empty() && mirror.mod_revision(GenerationKey{}) == 0) return "the networks are gone";
+    return std::nullopt;
+}
+
+Result<std::vector<Txn>> plan_forget(const Mirror& mirror, const std::string& name, std::size_t most) {
+    const Entry<NodeRecord>* const node = mirror.node(name);
+    std::vector<BlockKey> blocks;
+    for (const auto& [key, entry] : mirror.blocks())
+        if (entry.record.name == name && (node == nullptr || entry.record.uid != node->record.uid)) blocks.push_back(key);
+    if (blocks.empty() && node != nullptr)
+        return conflict("forget node " + in_quotes(name) + ": it is alive",
+                        "stop its agent and wait for its lease to end, if it will not come back");
+    if (blocks.empty()) return not_found("forget node " + in_quotes(name) + ": no block has its name", "`fastnet status` lists the nodes");
+    // Guarded by the node's key: if it comes back meanwhile, nothing is taken from it.
+    Batches batches{{unchanged(mirror, NodeKey{name})}, most};
+    for (const BlockKey& key : blocks) batches.add(TxnOp::erase(mirror.keys().path(key)));
+    return batches.take();
+}
+
+}  // namespace fastnet::cluster
