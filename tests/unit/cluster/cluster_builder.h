@@ -58,7 +58,7 @@ public:
             *found = kv;
         return mirror.apply({{false, kv}}, revision);
     }
-    Touched erase(const Key& key) { return erase({key}); }
+    Touched erase(const Key& key) { return erase(std::vector<Key>{key}); }
     Touched erase(const std::vector<Key>& gone) {  // one transaction
         ++revision;
         std::vector<WatchEvent> events;

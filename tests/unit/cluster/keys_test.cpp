@@ -57,8 +57,9 @@ TEST(ClusterKeys, ThatAreSpelledInAnotherWayAreNone) {
         EXPECT_FALSE(keys().parse(keys().root() + path)) << path;
     const std::string blocks = keys().root() + "blocks/";
     EXPECT_TRUE(keys().parse(blocks + uid('b') + "/10.9.0.16_28"));
-    for (const std::string& path : {uid('b') + "/10.9.0.17_28", uid('B') + "/10.9.0.16_28", uid('b') + "/10.9.0.16_33",
-                                    uid('b') + "/10.9.0.16_028", uid('b') + "/10.9.0.16", "b/10.9.0.16_28", uid('b') + "/fd00::_129"})
+    for (const std::string& path :
+         {uid('b') + "/10.9.0.17_28", uid('B') + "/10.9.0.16_28", uid('b') + "/10.9.0.16_33", uid('b') + "/10.9.0.16_028",
+          uid('b') + "/10.9.0.16", std::string{"b/10.9.0.16_28"}, uid('b') + "/fd00::_129"})
         EXPECT_FALSE(keys().parse(blocks + path)) << path;
 }
 
@@ -91,7 +92,7 @@ TEST(ClusterKeys, WhateverIsReadIsSpelledAsItWas) {
         std::string path = keys().root();
         static const char* const kStarts[] = {"nodes/", "vteps/", "networks/", "blocks/", "endpoints/", "generation"};
         path += kStarts[random() % std::size(kStarts)];
-        for (unsigned length = random() % 12; length > 0; --length) path += alphabet[random() % alphabet.size()];
+        for (std::size_t length = random() % 12; length > 0; --length) path += alphabet[random() % alphabet.size()];
         if (const auto key = keys().parse(path)) {
             EXPECT_EQ(keys().path(*key), path);
         }

@@ -47,10 +47,6 @@ TEST(ClusterRecords, MembersThatAreNotKnownArePassedOver) {
 }
 
 TEST(ClusterRecords, OfAWrongTypeAreRefused) {
-    struct Case {
-        std::string value;
-        bool (*reads)(std::string_view);
-    };
     const auto node = [](std::string_view value) { return decode_node(value).has_value(); };
     const auto network = [](std::string_view value) { return decode_network(value).has_value(); };
     const auto endpoint = [](std::string_view value) { return decode_endpoint(value).has_value(); };
@@ -169,7 +165,7 @@ TEST(ClusterRecords, RandomDamageNeverGivesWhatValidationForbids) {
                                           encode(VtepRecord{uid('a'), "a"})};
     for (int i = 0; i < 40'000; ++i) {
         std::string value = values[random() % values.size()];
-        for (unsigned count = 1 + random() % 4; count > 0; --count) {
+        for (std::size_t count = 1 + random() % 4; count > 0; --count) {
             const std::size_t at = random() % value.size();
             switch (random() % 3) {
                 case 0: value[at] = static_cast<char>(random()); break;

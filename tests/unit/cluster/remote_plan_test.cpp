@@ -36,7 +36,7 @@ protected:
         etcd.add_block(name, id, block);
     }
     void touch(const Touched& touched) { plan.touch(touched); }
-    RemoteChange next(bool wiped = false, std::size_t most = 1000) {
+    RemoteChange next(bool wiped = false, std::size_t most = 5000) {
         return plan.next(etcd.mirror, now, wiped ? std::optional{now + kGrace} : std::nullopt, most);
     }
     RemoteChange settle(bool wiped = false) {
@@ -69,15 +69,11 @@ TEST_F(RemotePlanTest, OneChangeIsOneEntry) {
     EXPECT_EQ(settle().drop_refs, (std::vector<std::string>{"endpoints/b/2"}));
 }
 
-TEST_F(RemotePlanTest, OneChangeCostsTheSameAmongTenThousand) {
+TEST_F(RemotePlanTest, OneChangeCostsTheSameAmongAThousand) {
     std::size_t id = 0;
     for (int node = 0; node < 40; ++node) {
         const std::string name = "n" + std::to_string(node);
         etcd.add_node(name, 'd', ("198.51.100." + std::to_string(node + 1)).c_str());
-        etcd.put(NodeKey{name},
-                 encode(NodeRecord{uid('d'), name, ip(("198.51.100." + std::to_string(node + 1)).c_str()), std::nullopt, "1"}), 1);
-        const std::string base = "10.9.1." + std::to_string(node * 4 % 256);
-        (void)base;
         for (int i = 0; i < 25; ++i) {
             EndpointRecord record = FakeEtcd::endpoint('d', "10.9.0.2");
             record.ipv4.reset();
@@ -100,7 +96,7 @@ TEST_F(RemotePlanTest, OneChangeCostsTheSameAmongTenThousand) {
 }
 
 TEST_F(RemotePlanTest, ADeadNodeGoesWithItsEndpoints) {
-    touch(etcd.erase({NodeKey{"b"}, VtepKey{ip("192.0.2.2")}, EndpointKey{"b", 1}}));
+    touch(etcd.erase(std::vector<Key>{NodeKey{"b"}, VtepKey{ip("192.0.2.2")}, EndpointKey{"b", 1}}));
     const RemoteChange change = settle();
     EXPECT_EQ(change.drop_nodes, (std::vector<std::string>{"b"}));
     EXPECT_EQ(change.drop_refs, (std::vector<std::string>{"endpoints/b/1"}));
@@ -119,8 +115,8 @@ TEST_F(RemotePlanTest, ANodeThatMovesTakesItsEndpointsAlong) {
 }
 
 TEST_F(RemotePlanTest, WhatGoesIsGoneBeforeAnythingComes) {
-    etcd.erase({EndpointKey{"b", 1}});
-    touch(etcd.erase({EndpointKey{"c", 1}}));
+    etcd.erase(EndpointKey{"b", 1});
+    touch(etcd.erase(EndpointKey{"c", 1}));
     touch(etcd.add_endpoint("b", '2', 2, "10.9.0.2"));
     touch({{}, {{"b", 1}}});
     RemoteChange change = next(false, 1);
