@@ -74,6 +74,21 @@ Touched Mirror::apply(const std::vector<WatchEvent>& events, std::int64_t revisi
     return touched;
 }
 
+Touched Mirror::wrote(const Txn& txn, std::int64_t revision) {
+    Touched touched;
+    for (const TxnOp& op : txn.then) {
+        const std::int64_t* const known = find_in(mod_revisions_, op.key);
+        if (known != nullptr && *known >= revision) continue;  // the watch was faster
+        if (op.kind == TxnOp::Kind::kDelete) {
+            erase(op.key, touched);
+        } else if (op.kind == TxnOp::Kind::kPut) {
+            const std::int64_t created = create_revision(op.key);
+            put({op.key, op.value, created == 0 ? revision : created, revision, 0, op.lease, false}, touched);
+        }
+    }
+    return touched;
+}
+
 std::int64_t Mirror::mod_revision(const Key& key) const {
     const std::int64_t* const found = find_in(mod_revisions_, keys_.path(key));
     return found == nullptr ? 0 : *found;
@@ -111,6 +126,19 @@ const Claims& Mirror::claims(const std::string& network, const IpAddress& addres
 
 const Claims& Mirror::claims(const std::string& network, const MacAddress& mac) const {
     return claims_in(by_mac_, std::pair{network, mac});
+}
+
+/// 0: unknown, or not readable.
+std::int64_t Mirror::create_revision(const std::string& path) const {
+    const auto key = keys_.parse(path);
+    if (!key) return 0;
+    const auto of = [](const auto* entry) { return entry == nullptr ? std::int64_t{0} : entry->create_revision; };
+    if (const auto* const one = std::get_if<NodeKey>(&*key)) return of(node(one->name));
+    if (const auto* const one = std::get_if<VtepKey>(&*key)) return of(vtep(one->address));
+    if (const auto* const one = std::get_if<NetworkKey>(&*key)) return of(network(one->name));
+    if (const auto* const one = std::get_if<BlockKey>(&*key)) return of(block(*one));
+    if (const auto* const one = std::get_if<EndpointKey>(&*key)) return of(endpoint(*one));
+    return 0;
 }
 
 std::vector<EndpointKey> Mirror::endpoints_of_node(const std::string& name) const {

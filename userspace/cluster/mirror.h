@@ -55,6 +55,9 @@ public:
     Touched reset(const std::vector<KeyValue>& all, std::int64_t revision);
     /// Changes up to @p revision, in their order.
     Touched apply(const std::vector<WatchEvent>& events, std::int64_t revision);
+    /// This node wrote @p txn at @p revision: known at once, so that the next step need not wait for the watch. What happened before it
+    /// still comes.
+    Touched wrote(const Txn& txn, std::int64_t revision);
 
     const KeySpace& keys() const { return keys_; }
     std::int64_t revision() const { return revision_; }
@@ -82,6 +85,7 @@ public:
     std::uint64_t count_blocks(const std::string& network, Family family) const;
 
 private:
+    std::int64_t create_revision(const std::string& path) const;
     void put(const KeyValue& kv, Touched& touched);
     void erase(const std::string& path, Touched& touched);
     void forget(const Key& key, Touched& touched);

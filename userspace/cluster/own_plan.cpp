@@ -366,8 +366,7 @@ std::vector<BlockStep> plan_blocks(const Mirror& mirror, const Self& self, const
     return steps;
 }
 
-std::optional<std::string> sign_of_wipe(const Mirror& mirror, const Self& self, const OwnSide& own) {
-    (void)self;
+std::optional<std::string> sign_of_wipe(const Mirror& mirror, const OwnSide& own) {
     for (const OwnNetwork& shared : own.shared)
         for (const OwnBlock& block : shared.blocks)
             if (mirror.mod_revision(BlockKey{shared.network.uid, block.prefix}) == 0)

@@ -115,7 +115,7 @@ std::vector<BlockStep> plan_blocks(const Mirror& mirror, const Self& self, const
 // --- wipes --------------------------------------------------------------------------------------------------------
 
 /// Something without a lease is gone that this node knows to have been there: "what is gone". Unset: nothing is.
-std::optional<std::string> sign_of_wipe(const Mirror& mirror, const Self& self, const OwnSide& own);
+std::optional<std::string> sign_of_wipe(const Mirror& mirror, const OwnSide& own);
 
 // --- administration -----------------------------------------------------------------------------------------------
 

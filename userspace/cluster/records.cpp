@@ -18,6 +18,7 @@ using Json = nlohmann::json;
 constexpr int kMaxDepth = 4;  // the record, `subnets`, one of them, and its members
 constexpr std::size_t kMaxVersion = 64;
 constexpr std::size_t kMaxOptions = 32;
+constexpr std::string_view kScope = "scope";
 
 /// An object without anything that two readers could read in two ways: too deep, or a member twice.
 Result<Json> parse_object(std::string_view text) {
@@ -130,7 +131,8 @@ Status read_options(const Json& json, NetworkRecord& record) {
     }
     auto canonical = canonical_options(NetworkDriver::kOverlay, record.options);
     if (!canonical) return std::move(canonical).error();
-    if (*canonical != record.options) return bad_member("options", "has a key that is not spelled as fastnet does");
+    if (*canonical != record.options || record.options.contains(std::string{kScope}))
+        return bad_member("options", "has a key that is not spelled as fastnet does");
     return ok();
 }
 
@@ -165,6 +167,7 @@ NetworkRecord record_of(const Network& network, std::string uid) {
     record.internal = network.internal;
     record.icc = network.icc;
     record.options = network.options;
+    record.options.erase(std::string{kScope});
     // Family by family, so that the order in which somebody named them makes no difference.
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
         if (const auto subnet = network.subnet(family)) record.subnets.push_back(*subnet);

@@ -48,7 +48,8 @@ struct NetworkRecord {
     friend bool operator==(const NetworkRecord&, const NetworkRecord&) = default;
 };
 
-/// The network that @p record describes, as a node would have made it; id, bridge and created are unset.
+/// The network that @p record describes, as a node would have made it; id, bridge and created are unset. That it is the cluster's goes
+/// without saying: the option `scope` is not written.
 Network network_from(const NetworkRecord& record);
 NetworkRecord record_of(const Network& network, std::string uid);
 /// The same but for the uid: what makes two networks one.

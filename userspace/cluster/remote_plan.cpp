@@ -74,6 +74,15 @@ void RemotePlan::set_here(const Mirror& mirror, Here here) {
     };
     touch_differing(before, here_);
     touch_differing(here_, before);
+    // What others have on a network goes from this node's record together with the network.
+    std::vector<EndpointKey> gone;
+    for (const auto& [key, spec] : applied_)
+        if (before.networks.contains(spec.network_uid) && !here_.networks.contains(spec.network_uid)) gone.push_back(key);
+    for (const EndpointKey& key : gone) {
+        set_applied(key, std::nullopt);
+        kept_.erase(key);
+        dirty_.insert(key);
+    }
 }
 
 void RemotePlan::touch(const Touched& touched) {

@@ -352,9 +352,9 @@ TEST_F(OwnPlan, ATombstonesNameIsFree) {
 TEST_F(OwnPlan, WhatVanishedWithoutATombstoneIsPutBack) {
     register_self();
     share_blue();
-    EXPECT_FALSE(sign_of_wipe(etcd.mirror, self, own));
+    EXPECT_FALSE(sign_of_wipe(etcd.mirror, own));
     etcd.wipe();
-    EXPECT_TRUE(sign_of_wipe(etcd.mirror, self, own));
+    EXPECT_TRUE(sign_of_wipe(etcd.mirror, own));
     register_self();
     const auto restored = only<RestoreNetwork>(networks());
     ASSERT_EQ(restored.size(), 1U);
@@ -365,7 +365,7 @@ TEST_F(OwnPlan, WhatVanishedWithoutATombstoneIsPutBack) {
     for (const RestoreBlock& one : put_back) EXPECT_TRUE(etcd.run(one.txn));
     EXPECT_TRUE(networks().empty());
     EXPECT_TRUE(blocks(true).empty());
-    EXPECT_FALSE(sign_of_wipe(etcd.mirror, self, own));
+    EXPECT_FALSE(sign_of_wipe(etcd.mirror, own));
 }
 
 TEST_F(OwnPlan, AfterAWipeNoNewBlockIsTaken) {

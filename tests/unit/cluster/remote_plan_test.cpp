@@ -254,9 +254,8 @@ TEST_F(RemotePlanTest, ANetworkThatComesBringsItsEndpoints) {
     Here without = here_a();
     without.networks.clear();
     plan.set_here(etcd.mirror, without);
-    EXPECT_TRUE(settle().put.empty());
-    now += kGrace;
-    EXPECT_EQ(settle().drop_refs.size(), 2U);
+    EXPECT_TRUE(empty(settle())) << "they went from this node's record with the network";
+    EXPECT_EQ(plan.endpoints(), 0U);
     plan.set_here(etcd.mirror, here_a());
     EXPECT_EQ(settle().put.size(), 2U);
 }

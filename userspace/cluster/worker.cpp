@@ -1,0 +1,647 @@
+#include "userspace/cluster/worker.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <tuple>
+#include <utility>
+
+#include "userspace/control/attach.h"
+#include "userspace/control/tunnel_ends.h"
+
+namespace fastnet::cluster {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kBeat = 1'000ms;
+constexpr auto kPeriod = 30s;        // what no event tells of: addresses of uplinks, conflicts that went away
+constexpr auto kFirstPause = 100ms;  // between two attempts, doubled each time
+constexpr auto kLongestPause = 2'000ms;
+constexpr auto kStalePause = 500ms;  // after a transaction that was planned on what is not so any more
+constexpr auto kHoldOffMargin = 5s;  // above the lease's time
+constexpr auto kTombstoneTime = std::chrono::hours{24};
+constexpr std::size_t kChunk = 256;  // remote entries of one change: the node's lock is free between two
+constexpr int kMostRounds = 64;
+constexpr std::size_t kExamples = 20;
+
+constexpr const char* kUidSetting = "uid";
+constexpr const char* kLeaseSetting = "lease";
+constexpr const char* kClusterSetting = "etcd_cluster";
+
+template <typename Number>
+Number number_in(const std::optional<std::string>& text) {
+    Number number{};
+    if (text) std::from_chars(text->data(), text->data() + text->size(), number);
+    return number;
+}
+
+bool same(const OwnNetwork& a, const OwnNetwork& b) {
+    const auto same_block = [](const OwnBlock& x, const OwnBlock& y) {
+        return std::tie(x.prefix, x.size, x.free) == std::tie(y.prefix, y.size, y.free);
+    };
+    return a.network == b.network && a.endpoints == b.endpoints && a.wants_ipv4_block == b.wants_ipv4_block &&
+           a.wants_ipv6_block == b.wants_ipv6_block &&
+           std::equal(a.blocks.begin(), a.blocks.end(), b.blocks.begin(), b.blocks.end(), same_block);
+}
+
+bool same(const OwnSide& a, const OwnSide& b) {
+    const auto same_network = [](const OwnNetwork& x, const OwnNetwork& y) { return same(x, y); };
+    const auto same_removed = [](const RemovedNetwork& x, const RemovedNetwork& y) { return x.uid == y.uid && x.name == y.name; };
+    return std::equal(a.shared.begin(), a.shared.end(), b.shared.begin(), b.shared.end(), same_network) &&
+           std::equal(a.to_share.begin(), a.to_share.end(), b.to_share.begin(), b.to_share.end(), same_network) &&
+           std::equal(a.removed.begin(), a.removed.end(), b.removed.begin(), b.removed.end(), same_removed);
+}
+
+std::string in_quotes(std::string_view text) {
+    return "'" + std::string{text} + "'";
+}
+
+}  // namespace
+
+Worker::Worker(NodePaths paths, WorkerConfig config, WorkerCallbacks callbacks)
+    : paths_{std::move(paths)},
+      config_{std::move(config)},
+      callbacks_{std::move(callbacks)},
+      wake_fd_{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)},
+      node_changes_{paths_.run_dir},
+      remote_{config_.lease_ttl + kHoldOffMargin} {
+    self_.name = config_.node_name;
+    self_.version = config_.version;
+}
+
+Worker::~Worker() = default;
+
+// --- from any thread ----------------------------------------------------------------------------------------------
+
+void Worker::stop() {
+    {
+        const std::lock_guard lock{mutex_};
+        stopping_ = true;
+        if (client_) client_->interrupt();
+    }
+    wake();
+}
+
+bool Worker::stopping() const {
+    const std::lock_guard lock{mutex_};
+    return stopping_;
+}
+
+void Worker::wake() const {
+    const std::uint64_t one = 1;
+    (void)!::write(wake_fd_.get(), &one, sizeof one);  // full: the worker is awake already
+}
+
+ClusterStatus Worker::status() const {
+    const std::lock_guard lock{mutex_};
+    return status_;
+}
+
+// --- the loop -----------------------------------------------------------------------------------------------------
+
+Status Worker::run() {
+    mirror_.emplace(TRY(KeySpace::make(config_.prefix)));
+    EtcdClient client = TRY(EtcdClient::open(config_.etcd));
+    keeper_ = TRY(LeaseKeeper::start(config_.etcd, config_.lease_ttl, [this] { wake(); }));
+    {
+        const std::lock_guard lock{mutex_};
+        client_ = std::move(client);
+    }
+    while (!stopping() && !ended_) {
+        callbacks_.beat();
+        const Clock::time_point now = Clock::now();
+        const auto attempt = [&](Status (Worker::*step)(), const char* what) {
+            if (Status done = (this->*step)(); done) {
+                pause_ = {};
+                retry_.reset();
+            } else if (!stopping()) {
+                fail(std::string{what} + ": " + done.error().message);
+            }
+        };
+        if (!begun_) {
+            if (is_due(retry_)) attempt(&Worker::begin, "begin");
+            if (!begun_) wait();
+            continue;
+        }
+        take_inbox();
+        if (node_changes_.take()) own_dirty_ = true;
+        if (now - periodic_ >= kPeriod) {
+            periodic_ = now;
+            own_dirty_ = publish_dirty_ = true;
+            find_vteps();
+            remote_.retry_refused();
+        }
+        if (own_dirty_)
+            if (Status read = read_node(); !read) problem("node", read.error().message);
+        if (lease_ != 0 && keeper_->lease().id != lease_) publish_dirty_ = true;  // lost
+        if (!synced_ && is_due(retry_)) attempt(&Worker::connect, "read etcd");
+        if (may_publish()) attempt(&Worker::publish, "share");
+        if (apply_remote()) continue;
+        wait();
+    }
+    if (watch_) watch_->stop();
+    keeper_.reset();
+    return ok();
+}
+
+/// What does not need etcd.
+Status Worker::begin() {
+    // Also makes the node ready for overlay networks that come from the others.
+    CHECK_OK(prepare(paths_, {}));
+    auto uid = TRY(read_agent_setting(paths_, kUidSetting));
+    if (!uid || !is_uid(*uid)) {
+        uid = random_uid();
+        CHECK_OK(write_agent_setting(paths_, kUidSetting, uid));
+    }
+    self_.uid = *uid;
+    CHECK_OK(set_cluster_name(paths_, self_.name));
+    lease_ = number_in<std::int64_t>(TRY(read_agent_setting(paths_, kLeaseSetting)));
+    cluster_id_ = number_in<std::uint64_t>(TRY(read_agent_setting(paths_, kClusterSetting)));
+    find_vteps();
+    (void)node_changes_.take();
+    CHECK_OK(read_node());
+    periodic_ = Clock::now();
+    begun_ = true;
+    log(Severity::kInfo, "node " + in_quotes(self_.name) + " (uid " + self_.uid + ")");
+    return ok();
+}
+
+/// Reads everything and follows it from there.
+Status Worker::connect() {
+    connected_ = false;
+    watch_.reset();
+    {
+        const std::lock_guard lock{mutex_};
+        inbox_.clear();
+    }
+    const RangeResult range = TRY(client_->range_prefix(mirror_->keys().root()));
+    if (cluster_id_ != 0 && range.cluster_id != cluster_id_)
+        hold_off("it is another cluster than before");
+    else if (range.revision < mirror_->revision())
+        hold_off("its history went back");
+    if (range.cluster_id != cluster_id_) CHECK_OK(write_agent_setting(paths_, kClusterSetting, std::to_string(range.cluster_id)));
+    cluster_id_ = range.cluster_id;
+    absorb(mirror_->reset(range.kvs, range.revision));
+    ++counters_.range_syncs;
+    const std::uint64_t number = ++watch_number_;
+    watch_ = TRY(
+        EtcdWatch::start(config_.etcd, mirror_->keys().root(), range.revision + 1, range.cluster_id, [this, number](WatchMessage message) {
+            {
+                const std::lock_guard lock{mutex_};
+                inbox_.emplace_back(number, std::move(message));
+            }
+            wake();
+        }));
+    synced_ = true;
+    set_connected();
+    look_for_wipe();
+    log(Severity::kInfo, "etcd: " + std::to_string(range.kvs.size()) + " keys read at revision " + std::to_string(range.revision));
+    return ok();
+}
+
+void Worker::take_inbox() {
+    std::deque<std::pair<std::uint64_t, WatchMessage>> messages;
+    {
+        const std::lock_guard lock{mutex_};
+        messages.swap(inbox_);
+    }
+    for (const auto& [number, message] : messages) {
+        if (number != watch_number_) continue;
+        if (const auto* const events = std::get_if<WatchEvents>(&message)) {
+            take_events(*events);
+        } else if (const auto* const connected = std::get_if<WatchConnected>(&message)) {
+            url_ = connected->url;
+            if (!connected_) log(Severity::kInfo, "etcd: connected to " + url_);
+            set_connected();
+        } else if (const auto* const disconnected = std::get_if<WatchDisconnected>(&message)) {
+            disconnect(disconnected->why);
+        } else if (const auto* const compacted = std::get_if<WatchCompacted>(&message)) {
+            log(Severity::kWarning, "etcd: everything is read anew: " + compacted->why);
+            synced_ = false;
+            retry_.reset();
+        }
+    }
+}
+
+void Worker::take_events(const WatchEvents& events) {
+    const bool registered = mirror_->node(self_.name) != nullptr && mirror_->node(self_.name)->record.uid == self_.uid;
+    absorb(mirror_->apply(events.events, events.revision));
+    if (node_gone_) return;
+    if (registered && mirror_->node(self_.name) == nullptr) hold_off("this node's key is gone");
+    look_for_wipe();
+}
+
+Status Worker::read_node() {
+    auto own = read_own_side(paths_);
+    if (!own && own.error().kind == ErrorKind::kNotFound) {
+        forget_node();
+        return ok();
+    }
+    if (!own) return std::move(own).error();
+    own_dirty_ = false;
+    if (node_gone_) {  // prepared again: it has another uid now
+        ended_ = true;
+        return ok();
+    }
+    if (begun_ && same(*own, own_)) return ok();
+    own_ = *std::move(own);
+    Here here{self_.name, self_.uid, self_.ipv4, self_.ipv6, {}};
+    for (const OwnNetwork& shared : own_.shared) here.networks.emplace(shared.network.uid, local_network(shared.network));
+    remote_.set_here(*mirror_, std::move(here));
+    remote_.retry_refused();
+    publish_dirty_ = true;
+    return ok();
+}
+
+/// `fastnet cleanup` under a running agent: the node leaves the cluster, and nothing prepares it again but a command.
+void Worker::forget_node() {
+    own_dirty_ = false;
+    if (std::exchange(node_gone_, true)) return;
+    log(Severity::kWarning, "the node was cleaned up: it leaves the cluster");
+    own_ = {};
+    publish_dirty_ = true;
+}
+
+// --- this node's side ---------------------------------------------------------------------------------------------
+
+Status Worker::publish() {
+    problems_now_.clear();
+    attempted_.clear();
+    stale_ = false;
+    publish_at_.reset();
+    CHECK_OK(ensure_lease());
+    if (!self_.ipv4 && !self_.ipv6) {
+        problem("tunnels", "no uplink has an address that other nodes could reach");
+    } else {
+        const Registration registration = plan_registration(*mirror_, self_, lease_);
+        if (!registration.conflict.empty()) {
+            problem("node", registration.conflict);
+        } else {
+            const bool registered = !registration.txn || TRY(write(*registration.txn));
+            if (registered) {
+                CHECK_OK(publish_networks());
+                CHECK_OK(publish_blocks(true));
+                CHECK_OK(publish_endpoints());
+                CHECK_OK(publish_blocks(false));
+            }
+        }
+    }
+    if (node_gone_ && !stale_) {
+        CHECK_OK(client_->revoke(std::exchange(lease_, 0)));
+        keeper_->keep(0);
+    }
+    std::erase_if(problems_, [&](const auto& one) { return !problems_now_.contains(one.first); });
+    // Somebody else wrote meanwhile: the watch brings it, and if it does not, the next attempt shows what is wrong.
+    publish_dirty_ = stale_;
+    if (stale_) publish_at_ = Clock::now() + kStalePause;
+    return ok();
+}
+
+Status Worker::ensure_lease() {
+    if (lease_ != 0 && lease_sure_ && keeper_->lease().id == lease_) return ok();
+    if (lease_ != 0) {
+        const auto left = client_->keep_alive(lease_);
+        if (!left && left.error().kind != ErrorKind::kNotFound) return left.error();
+        // One of another length is of an older configuration: it ends by itself, when everything is on the new one.
+        if (left && *left == config_.lease_ttl) {
+            lease_sure_ = true;
+            keeper_->keep(lease_);
+            return ok();
+        }
+    }
+    const Lease lease = TRY(client_->grant(config_.lease_ttl));
+    CHECK_OK(write_agent_setting(paths_, kLeaseSetting, std::to_string(lease.id)));
+    lease_ = lease.id;
+    lease_sure_ = true;
+    keeper_->keep(lease_);
+    log(Severity::kInfo, "etcd: lease " + std::to_string(lease_) + " of " + std::to_string(lease.ttl.count()) + " s");
+    return ok();
+}
+
+/// False if what it compares is not so any more.
+Result<bool> Worker::write(const Txn& txn) {
+    auto result = client_->txn(txn);
+    if (!result) {
+        lease_sure_ = false;  // it may be gone: looked at before the next one
+        return std::move(result).error();
+    }
+    ++counters_.transactions;
+    stale_ |= !result->succeeded;
+    if (result->succeeded) absorb(mirror_->wrote(txn, result->revision));
+    return result->succeeded;
+}
+
+/// Carries out what @p plan says, and asks it again, until there is nothing new to do.
+template <typename Plan>
+Status Worker::settle(Plan plan) {
+    for (int round = 0; round < kMostRounds; ++round) {
+        bool progress = false;
+        for (const auto& step : plan()) {
+            callbacks_.beat();
+            progress |= TRY(carry_out(step));
+        }
+        if (!progress) return ok();
+        CHECK_OK(read_node());
+    }
+    stale_ = true;
+    return ok();
+}
+
+Status Worker::publish_networks() {
+    if (node_gone_) return ok();
+    std::int64_t tombstone_lease = 0;
+    if (needs_tombstone(*mirror_, own_)) tombstone_lease = TRY(client_->grant(kTombstoneTime)).id;
+    return settle([&] { return plan_networks(*mirror_, self_, own_, tombstone_lease); });
+}
+
+/// With @p restore what etcd lost, and nothing else: endpoints are shown only in blocks that are known to be this node's.
+Status Worker::publish_blocks(bool restore) {
+    return settle([&] {
+        std::vector<BlockStep> steps = plan_blocks(*mirror_, self_, own_, wiped_until().has_value());
+        std::erase_if(steps, [&](const BlockStep& step) { return std::holds_alternative<RestoreBlock>(step) != restore; });
+        return steps;
+    });
+}
+
+Status Worker::publish_endpoints() {
+    for (const Txn& txn : plan_endpoints(*mirror_, self_, lease_, own_)) {
+        callbacks_.beat();
+        if (!TRY(write(txn))) return ok();
+    }
+    return ok();
+}
+
+/// True if it did something, so that the plan has to be made anew. What the node refuses is a problem to be shown, no error.
+Result<bool> Worker::carry_out(const NetworkStep& step) {
+    const auto first_time = [&](const std::string& what) { return attempted_.insert(what).second; };
+    const auto done = [&](const std::string& name, const Status& status) -> Result<bool> {
+        if (status) return true;
+        if (status.error().kind == ErrorKind::kFailed) return status.error();
+        problem("network " + name, status.error().message);
+        return false;
+    };
+    if (const auto* const join = std::get_if<JoinNetwork>(&step)) {
+        if (!first_time("join " + join->record.uid)) return false;
+        Network network = network_from(join->record);
+        network.uid = join->record.uid;
+        const auto joined = join_network(paths_, std::move(network));
+        return done(join->record.name, joined ? ok() : Status{joined.error()});
+    }
+    if (const auto* const leave = std::get_if<LeaveNetwork>(&step)) {
+        if (!first_time("leave " + leave->uid)) return false;
+        return done(leave->name, leave_network(paths_, leave->uid));
+    }
+    if (const auto* const share = std::get_if<ShareNetwork>(&step)) {
+        if (!first_time("share " + share->name)) return false;
+        if (share->txn && !TRY(write(*share->txn))) return false;
+        if (const auto shared = done(share->name, share_network(paths_, share->name, share->uid)); !shared || !*shared) return shared;
+        for (const IpPrefix& prefix : share->blocks)
+            if (const auto added = done(share->name, add_block(paths_, share->uid, prefix)); !added) return added;
+        log(Severity::kInfo, "network " + in_quotes(share->name) + " is the cluster's (uid " + share->uid + ")");
+        return true;
+    }
+    if (const auto* const restore = std::get_if<RestoreNetwork>(&step)) {
+        if (!first_time("restore " + restore->name)) return false;
+        log(Severity::kWarning, "network " + in_quotes(restore->name) + " is put back into etcd");
+        return write(restore->txn);
+    }
+    if (const auto* const bury = std::get_if<BuryNetwork>(&step)) {
+        if (!first_time((bury->txn ? "bury " : "forget ") + bury->uid)) return false;
+        if (bury->txn) return write(*bury->txn);
+        return done(bury->name, forget_removed(paths_, bury->uid));
+    }
+    const auto& trouble = std::get<NetworkProblem>(step);
+    problem("network " + trouble.name, trouble.why);
+    return false;
+}
+
+Result<bool> Worker::carry_out(const BlockStep& step) {
+    const auto first_time = [&](const char* what, const std::string& network, const IpPrefix& prefix) {
+        return attempted_.insert(std::string{what} + network + " " + prefix.to_string()).second;
+    };
+    if (const auto* const take = std::get_if<TakeBlock>(&step)) {
+        if (!first_time("take ", take->network, take->prefix)) return false;
+        if (take->txn && !TRY(write(*take->txn))) return false;
+        Status added = add_block(paths_, take->network, take->prefix);
+        if (!added && added.error().kind == ErrorKind::kFailed) return std::move(added).error();
+        if (!added) problem("block " + take->prefix.to_string(), added.error().message);
+        return true;
+    }
+    if (const auto* const give = std::get_if<ReturnBlock>(&step)) {
+        if (!first_time("return ", give->network, give->prefix)) return false;
+        Status removed = node_gone_ ? ok() : remove_block(paths_, give->network, give->prefix);
+        if (!removed && removed.error().kind == ErrorKind::kFailed) return std::move(removed).error();
+        if (!removed) return false;  // somebody moved in
+        return write(give->txn);
+    }
+    if (const auto* const restore = std::get_if<RestoreBlock>(&step)) {
+        if (!first_time("restore ", restore->network, restore->prefix)) return false;
+        return write(restore->txn);
+    }
+    const auto& trouble = std::get<BlockProblem>(step);
+    problem("blocks of " + trouble.network, trouble.why);
+    return false;
+}
+
+void Worker::find_vteps() {
+    TunnelEnds ends{config_.ipv4, config_.ipv6};
+    if (!ends.ipv4 && !ends.ipv6) {
+        const auto found = find_tunnel_ends(paths_);
+        if (!found) return;
+        // One is enough, and of two nodes with both the IPv4 addresses are used.
+        ends = found->ipv4 ? TunnelEnds{found->ipv4, std::nullopt} : *found;
+    }
+    if (ends.ipv4 == self_.ipv4 && ends.ipv6 == self_.ipv6) return;
+    self_.ipv4 = ends.ipv4;
+    self_.ipv6 = ends.ipv6;
+    Here here = remote_.here();
+    here.name = self_.name;
+    here.uid = self_.uid;
+    here.ipv4 = self_.ipv4;
+    here.ipv6 = self_.ipv6;
+    remote_.set_here(*mirror_, std::move(here));
+    publish_dirty_ = true;
+}
+
+// --- the others' side ---------------------------------------------------------------------------------------------
+
+/// One change of the node. True if there may be more to do.
+bool Worker::apply_remote() {
+    if (!synced_ || !connected_ || node_gone_ || !is_due(remote_at_)) return false;
+    remote_at_.reset();
+    const auto failed = [&](const Error& error) {
+        ++counters_.failures;
+        problem("remote endpoints", error.message);
+        remote_stale_ = true;
+        remote_at_ = Clock::now() + kLongestPause;
+        return false;
+    };
+    if (remote_stale_) {
+        const auto state = read_shared(paths_);
+        if (!state) return failed(state.error());
+        remote_.start(*mirror_, *state);
+        remote_stale_ = false;
+    }
+    const RemoteChange change = remote_.next(*mirror_, Clock::now(), wiped_until(), kChunk);
+    const bool nothing = change.put.empty() && change.drop_refs.empty() && change.put_nodes.empty() && change.drop_nodes.empty();
+    if (!nothing) {
+        const auto outcome = apply_remote_change(paths_, change);
+        if (!outcome) return failed(outcome.error());
+        remote_.done(*mirror_, change, *outcome);
+        ++counters_.changes;
+        problems_.erase("remote endpoints");
+    }
+    for (const std::string& what : remote_.take_accepted()) rejections_.remove(what);
+    for (const Refusal& refusal : remote_.take_refusals()) reject(refusal);
+    return !nothing;
+}
+
+void Worker::absorb(const Touched& touched) {
+    const std::string& root = mirror_->keys().root();
+    const auto short_of = [&](const std::string& key) { return key.starts_with(root) ? key.substr(root.size()) : key; };
+    remote_.touch(touched);
+    for (const std::string& key : touched.readable) rejections_.remove(short_of(key));
+    for (const Unreadable& one : touched.unreadable) reject({short_of(one.key), one.revision, Reason::kUnreadable, one.why});
+    const bool own_endpoint =
+        std::any_of(touched.endpoints.begin(), touched.endpoints.end(), [&](const EndpointKey& key) { return key.node == self_.name; });
+    if (!touched.networks && !touched.blocks && !own_endpoint && !touched.nodes.contains(self_.name) && !problems_.contains("node")) return;
+    publish_dirty_ = true;
+    publish_at_.reset();
+}
+
+void Worker::reject(const Refusal& refusal) {
+    if (const std::string line = rejections_.add(refusal, Clock::now()); !line.empty()) log(Severity::kWarning, line);
+}
+
+// --- state --------------------------------------------------------------------------------------------------------
+
+void Worker::look_for_wipe() {
+    if (auto sign = sign_of_wipe(*mirror_, own_)) hold_off(*sign);
+}
+
+void Worker::hold_off(const std::string& why) {
+    if (!hold_off_)
+        log(Severity::kWarning, "etcd was wiped or restored: " + why + "; what vanished stays until the others wrote theirs again");
+    hold_off_ = Clock::now() + config_.lease_ttl + kHoldOffMargin;
+    publish_dirty_ = true;
+}
+
+std::optional<Time> Worker::wiped_until() const {
+    return hold_off_ && *hold_off_ > Clock::now() ? hold_off_ : std::nullopt;
+}
+
+void Worker::set_connected() {
+    if (!std::exchange(connected_, true)) since_ = std::chrono::system_clock::now();
+    reason_.clear();
+    publish_dirty_ = true;
+    publish_at_.reset();
+    retry_.reset();
+}
+
+void Worker::disconnect(const std::string& why) {
+    if (std::exchange(connected_, false)) since_ = std::chrono::system_clock::now();
+    if (reason_ != why) log(Severity::kWarning, why);
+    reason_ = why;
+}
+
+/// The next attempt waits, each time longer.
+void Worker::fail(const std::string& why) {
+    ++counters_.failures;
+    if (reason_ != why) log(Severity::kWarning, why);
+    reason_ = why;
+    pause_ = std::clamp<Clock::duration>(pause_ * 2, kFirstPause, kLongestPause);
+    retry_ = Clock::now() + pause_;
+}
+
+void Worker::problem(const std::string& what, const std::string& why) {
+    problems_now_.insert(what);
+    std::string& known = problems_[what];
+    if (known != why) log(Severity::kWarning, what + ": " + why);
+    known = why;
+}
+
+bool Worker::is_due(const std::optional<Clock::time_point>& when) {
+    return !when || *when <= Clock::now();
+}
+
+bool Worker::may_publish() const {
+    return synced_ && connected_ && publish_dirty_ && is_due(retry_) && is_due(publish_at_);
+}
+
+void Worker::wait() {
+    if (hold_off_ && *hold_off_ <= Clock::now()) {
+        hold_off_.reset();
+        publish_dirty_ = true;  // new blocks may be taken again
+    }
+    show();
+    Clock::time_point until = Clock::now() + kBeat;
+    for (const auto& when : {retry_, publish_at_, remote_at_, remote_.deadline(), hold_off_})
+        if (when && *when > Clock::now()) until = std::min(until, *when);
+    if (may_publish()) until = Clock::now();
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
+    std::array<pollfd, 2> fds{{{wake_fd_.get(), POLLIN, 0}, {node_changes_.fd(), POLLIN, 0}}};
+    (void)::poll(fds.data(), fds.size(), static_cast<int>(std::max<std::chrono::milliseconds::rep>(left.count(), 0)));
+    std::uint64_t count = 0;
+    (void)!::read(wake_fd_.get(), &count, sizeof count);
+}
+
+void Worker::show() {
+    ClusterStatus now = counters_;
+    now.connected = synced_ && connected_;
+    now.reason = reason_;
+    if (now.reason.empty() && node_gone_) now.reason = "the node was cleaned up";
+    if (now.reason.empty() && !now.connected) now.reason = "etcd has not been read yet";
+    for (const char* const what : {"node", "tunnels"})
+        if (const auto found = problems_.find(what); now.reason.empty() && found != problems_.end()) now.reason = found->second;
+    now.since = since_;
+    now.url = url_;
+    now.cluster_id = cluster_id_;
+    now.revision = mirror_->revision();
+    now.health = keeper_->health();
+    now.lease = keeper_->lease();
+    now.self = self_;
+    for (const auto& [name, node] : remote_.nodes()) now.nodes.push_back(node);
+    now.remote_endpoints = remote_.endpoints();
+    now.own_endpoints = mirror_->endpoints_of_node(self_.name).size();
+    now.networks = own_.shared.size();
+    now.kept = remote_.kept();
+    if (const auto until = wiped_until()) now.hold_off = std::chrono::ceil<std::chrono::seconds>(*until - Clock::now());
+    for (const OwnNetwork& shared : own_.shared)
+        for (const IpPrefix& subnet : shared.network.subnets) {
+            BlockCount count{shared.network.name, subnet.family(), 0, 0, 0};
+            for (const OwnBlock& block : shared.blocks) {
+                if (block.prefix.family() != count.family) continue;
+                ++count.blocks;
+                count.addresses += block.size;
+                count.free += block.free;
+            }
+            now.blocks.push_back(std::move(count));
+        }
+    now.problems = problems_;
+    now.rejected = rejections_.counts();
+    now.examples = rejections_.first(kExamples);
+    now.rejections = rejections_.total();
+    const std::lock_guard lock{mutex_};
+    status_ = std::move(now);
+}
+
+Result<std::size_t> forget_node(const EtcdConfig& etcd, const std::string& prefix, const std::string& name) {
+    EtcdClient client = TRY(EtcdClient::open(etcd));
+    Mirror mirror{TRY(KeySpace::make(prefix))};
+    const RangeResult range = TRY(client.range_prefix(mirror.keys().root()));
+    (void)mirror.reset(range.kvs, range.revision);
+    std::size_t blocks = 0;
+    for (const Txn& txn : TRY(plan_forget(mirror, name))) {
+        if (!TRY(client.txn(txn)).succeeded)
+            return conflict("forget node " + in_quotes(name) + ": it came back meanwhile", "stop its agent first");
+        blocks += txn.then.size();
+    }
+    return blocks;
+}
+
+}  // namespace fastnet::cluster
