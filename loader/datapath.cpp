@@ -62,6 +62,8 @@ fnet_config to_abi(const DatapathConfig& config, const Features& features) {
     std::copy(config.gateway_mac.bytes().begin(), config.gateway_mac.bytes().end(), abi.gateway_mac);
     abi.endpoint_mapping = config.endpoint_mapping ? 1 : 0;
     abi.csum_ipv6 = features.csum_ipv6 ? 1 : 0;
+    if (config.vtep4) std::memcpy(&abi.vtep4, config.vtep4->bytes().data() + 12, sizeof abi.vtep4);
+    if (config.vtep6) std::memcpy(abi.vtep6.bytes, config.vtep6->bytes().data(), sizeof abi.vtep6.bytes);
     return abi;
 }
 

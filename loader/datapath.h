@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,7 +32,9 @@ struct DatapathConfig {
     MacAddress gateway_mac;
     std::uint64_t netns_cookie = 0;
     FlowTimeouts timeouts;
-    bool endpoint_mapping = true;  ///< RFC 4787 REQ-1
+    bool endpoint_mapping = true;    ///< RFC 4787 REQ-1
+    std::optional<IpAddress> vtep4;  ///< outer source of tunnels; unset: as the route prefers
+    std::optional<IpAddress> vtep6;
 };
 
 enum class Hook {

@@ -75,6 +75,20 @@ FNET_INLINE void tunnel_fill_header(__u8 *header, const struct fnet_addr *peer, 
     *((__be32 *)(udp + 1) + 1) = 0;
 }
 
+/* The address that peers know this node by. False: it was not set, and the route chooses. Read through the volatile
+ * configuration, word by word. */
+FNET_INLINE int tunnel_own_address(struct fnet_addr *own, int is_ipv6)
+{
+    if (!is_ipv6) {
+        address_from_v4(own, cfg.vtep4);
+        return own->words[3] != 0;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        own->words[i] = cfg.vtep6.words[i];
+    return !address_none(own);
+}
+
 /* Looks up the way to the peer, for the next cfg.exit_ns. Returns enum exit_result; with EXIT_OK and EXIT_UNRESOLVED
  * the header is right but perhaps for the MACs, and work->route is the way. */
 __noinline int tunnel_refresh(struct __sk_buff *skb, __u32 index, __u32 bridge_ifindex)
@@ -82,9 +96,9 @@ __noinline int tunnel_refresh(struct __sk_buff *skb, __u32 index, __u32 bridge_i
     struct fnet_scratch *work = map_single(scratch);
     struct fnet_tunnel *tunnel = bpf_map_lookup_elem(&tunnels, &index);
     struct bpf_fib_lookup *route;
-    struct fnet_addr peer;
+    struct fnet_addr peer, own;
     __u32 mtu = 0, overhead;
-    int is_ipv6, result;
+    int is_ipv6, is_set, result;
 
     if (!work || !tunnel || address_none(&tunnel->peer))
         return EXIT_NO_ROUTE;
@@ -92,7 +106,8 @@ __noinline int tunnel_refresh(struct __sk_buff *skb, __u32 index, __u32 bridge_i
     peer = tunnel->peer;
     is_ipv6 = !address_is_v4(&peer);
     overhead = is_ipv6 ? FNET_TUNNEL_OVERHEAD_IPV6 : FNET_TUNNEL_OVERHEAD_IPV4;
-    result = exit_lookup(skb, bridge_ifindex, NULL, &peer, is_ipv6, IPPROTO_UDP, route);
+    is_set = tunnel_own_address(&own, is_ipv6);
+    result = exit_lookup(skb, bridge_ifindex, is_set ? &own : NULL, &peer, is_ipv6, IPPROTO_UDP, route);
     if (result != EXIT_OK && result != EXIT_UNRESOLVED) {
         tunnel->exit_ifindex = 0;
         return result;

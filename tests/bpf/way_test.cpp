@@ -67,7 +67,16 @@ TEST_P(Ways, AnotherDestinationMacIsTheBridges) {
 }
 
 TEST_P(Ways, AreNobodyElses) {
-    // The same two addresses at another container's veth: of another network, or forged.
+    // The same two addresses at another container's veth: of another network, or forged. Wherever its place may be.
+    for (const fnet_way& one : ways()) {
+        const std::vector<fnet_way> everywhere(static_cast<std::size_t>(libbpf_num_possible_cpus()), one);
+        for (std::uint32_t i = 0; i < FNET_WAYS; ++i) ASSERT_EQ(bpf_map_update_elem(map_fd("ways"), &i, everywhere.data(), BPF_ANY), 0);
+        EXPECT_THAT(at_container(neighbour(), one.tunnel == 0 ? here() : there()), IsDropped(FNET_SPOOFED_SOURCE));
+        const MacAddress to = one.tunnel == 0 ? neighbour_mac : peer().mac;
+        const IpAddress& dst = one.tunnel == 0 ? way().neighbour() : way().remote();
+        EXPECT_THAT(at_container(forged(container_mac, to, way().stranger(), dst)), IsDropped(FNET_SPOOFED_SOURCE));
+        EXPECT_THAT(at_container(forged(container_mac, to, way().container(), way().stranger())), GoesToTheKernel(FNET_TO_BRIDGE));
+    }
     EXPECT_THAT(at_container(stranger(), here()), IsDropped(FNET_SPOOFED_SOURCE));
     EXPECT_THAT(at_container(neighbour(), there()), IsDropped(FNET_SPOOFED_SOURCE));
 }

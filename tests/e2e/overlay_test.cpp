@@ -1,4 +1,5 @@
 // Overlay networks across nodes: three of them on a routed underlay, real programs, real sockets in the containers.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -515,6 +516,59 @@ TEST_F(OverlayNodes, DoctorLooksAtEveryPeer) {
     EXPECT_EQ(silent["result"], "warn") << silent;
     EXPECT_NE(silent["fix"].get<std::string>().find("4789"), std::string::npos) << silent;
     lab().set_link(3, true);
+}
+
+/// The usual way to be reachable by two uplinks: an address on lo. Routes prefer others, and peers know that one.
+TEST_F(OverlayNodes, TunnelsComeFromTheAddressThatPeersKnowTheNodeBy) {
+    const std::string loopback = "198.51.100.12";
+    lab().node(2).node().ip({"addr add " + loopback + "/32 dev lo"});
+    lab().node(2).rebaseline();
+    lab().router().ip({"route add " + loopback + " via " + OverlayLab::ip(2)});
+    for (const std::size_t node : {1U, 2U}) lab().create(node);
+    ASSERT_TRUE(lab().node(1).fastnet({"peer", "add", loopback}).ok());
+    lab().add_peer(2, 1);
+    const Member a = join(1, "a");
+    const Member b = join(2, "b");
+    EXPECT_FALSE(pings(*b.netns, a.ip));
+    EXPECT_GT(verdict(1, "TUNNEL_UNKNOWN_PEER"), 0U) << "it came from the address that the route prefers";
+
+    ASSERT_TRUE(lab().node(2).fastnet({"attach", "--mode", "bridge", "--vtep", loopback}).ok());
+    EXPECT_EQ(lab().node(2).json({"status"})["vtep"], loopback);
+    EXPECT_TRUE(pings_soon(*b.netns, a.ip)) << "and the other way round, which is learned by that";
+    EXPECT_TRUE(pings_soon(*a.netns, b.ip6));
+    const std::uint64_t unknown = verdict(1, "TUNNEL_UNKNOWN_PEER");
+    // What the kernel's device sends comes from there as well: a broadcast.
+    const std::uint64_t flooded = verdict(1, "TUNNEL_TO_KERNEL");
+    EXPECT_TRUE(wait_until([&] {
+        pings(*b.netns, "10.99.255.255", {"-b"});
+        return verdict(1, "TUNNEL_TO_KERNEL") > flooded;
+    }));
+    EXPECT_EQ(verdict(1, "TUNNEL_UNKNOWN_PEER"), unknown);
+
+    // A command that says nothing about it leaves it alone; auto takes it back.
+    ASSERT_TRUE(lab().node(2).fastnet({"attach", "--mode", "bridge"}).ok());
+    EXPECT_TRUE(pings_soon(*b.netns, a.ip));
+    lab().node(2).node().ip({"addr del " + loopback + "/32 dev lo"});
+    const CommandResult doctor = lab().node(2).fastnet({"doctor"});
+    EXPECT_THAT(doctor.out, ::testing::HasSubstr(loopback + ", which is no address of this node any more"));
+    ASSERT_TRUE(lab().node(2).fastnet({"attach", "--mode", "bridge", "--vtep", "auto"}).ok());
+    EXPECT_TRUE(lab().node(2).json({"status"})["vtep"].is_null());
+    lab().node(2).node().ip({"addr add " + loopback + "/32 dev lo"});
+}
+
+TEST_F(OverlayNodes, TunnelAddressMustBeTheNodes) {
+    lab().create(1);
+    const auto refused = [&](const std::string& address, const std::string& why) {
+        const CommandResult said = lab().node(1).fastnet({"attach", "--mode", "bridge", "--vtep", address});
+        EXPECT_EQ(said.status, 2) << said;
+        EXPECT_THAT(said.err, ::testing::HasSubstr(why));
+    };
+    refused("10.77.2.2", "no address of this node");
+    refused("10.99.0.1", "gateway of a network");
+    refused("127.0.0.1", "127.0.0.1");
+    refused("10.77.1.2,10.77.1.2", "one family");
+    refused("west", "west");
+    EXPECT_TRUE(lab().node(1).json({"status"})["vtep"].is_null());
 }
 
 }  // namespace

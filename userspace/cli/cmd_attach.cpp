@@ -43,6 +43,12 @@ void add_attach(CLI::App& app, Context& context) {
             "tcp-opening, tcp-closing, udp, udp-unreplied, dns, icmp, other (repeatable)")
         ->type_name("NAME=TIME")
         ->allow_extra_args(false);
+    command
+        ->add_option("--vtep", words->vtep,
+                     "Address of this node that its peers of overlay networks know it by, one per family (repeatable), or auto: what the "
+                     "route to each peer prefers (default)")
+        ->type_name("ADDRESS")
+        ->allow_extra_args(false);
     command->add_flag("--reload", words->reload, "Load the programs anew and replace them without a gap");
     add_json_flag(*command, context);
     command->footer(

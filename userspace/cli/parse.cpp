@@ -171,6 +171,11 @@ Result<AttachRequest> parse_attach(const AttachWords& words) {
         request.prepare.masquerade = *range;
     }
     if (!words.udp_mapping.empty()) request.prepare.udp_mapping = TRY(parse_udp_mapping(words.udp_mapping));
+    if (!words.vtep.empty()) {
+        auto vtep = parse_vtep_addresses(joined(words.vtep));
+        if (!vtep) return std::move(vtep).error().in("--vtep");
+        request.prepare.vtep = *vtep;
+    }
     if (!words.timeouts.empty()) {
         auto timeouts = parse_timeouts(joined(words.timeouts));
         if (!timeouts) return std::move(timeouts).error().in("--timeout");

@@ -51,6 +51,7 @@ struct AttachWords {
     std::string max_flows{};
     std::string masquerade_ports{};
     std::string udp_mapping{};
+    std::vector<std::string> vtep{};
     std::vector<std::string> timeouts{};
     bool reload = false;
 };

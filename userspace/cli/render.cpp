@@ -530,6 +530,7 @@ std::string render(const StatusView& view, Format format) {
         json["max_flows"] = view.max_flows == 0 ? Json(nullptr) : Json(view.max_flows);
         json["masquerade_ports"] = or_null(view.masquerade_ports);
         json["udp_mapping"] = to_string(view.udp_mapping);
+        json["vtep"] = view.vtep == VtepAddresses{} ? Json(nullptr) : Json(to_string(view.vtep));
         json["timeouts"] = json_of(view.timeouts);
         json["links"] = view.links;
         json["memory_bytes"] = view.memory_bytes;
@@ -552,7 +553,7 @@ std::string render(const StatusView& view, Format format) {
             number(view.flows) + " flows" + (view.max_flows == 0 ? "" : " of " + number(view.max_flows)) + "\n";
     if (view.prepared)
         text += "masquerade ports " + view.masquerade_ports + ", " + number(view.links) + " links, maps use " +
-                size_text(view.memory_bytes) + "\nUDP mapping " + to_string(view.udp_mapping) +
+                size_text(view.memory_bytes) + "\ntunnels from " + to_string(view.vtep) + ", UDP mapping " + to_string(view.udp_mapping) +
                 ", time-outs in seconds: " + to_string(view.timeouts) + "\n";
     text += "agent: not running (the datapath needs none)\n";
     for (const std::string& warning : view.warnings) text += "warning: " + warning + "\n";

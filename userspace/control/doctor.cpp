@@ -37,7 +37,7 @@ public:
         if (auto netlink = Netlink::open(); netlink) {
             check_uplinks(*netlink);
             check_networks(*netlink);
-            check_peers();
+            check_peers(*netlink);
         } else {
             fail("netlink", netlink.error().message, netlink.error().hint);
         }
@@ -224,11 +224,13 @@ private:
         }
     }
 
-    void check_peers() {
+    void check_peers(Netlink& netlink) {
         if (!is_prepared()) return;
         const auto networks = store_->networks();
         const auto records = store_->peers();
-        if (!networks || !records || records->empty()) return;
+        if (!networks || !records) return;
+        check_own_vtep(netlink);
+        if (records->empty()) return;
         std::set<IpAddress> hosts;
         for (const Peer& peer : *records) hosts.insert(peer.address);
         const auto reports = probe_paths({hosts.begin(), hosts.end()}, kPeerPatience);
@@ -237,6 +239,17 @@ private:
             return;
         }
         for (const PathReport& report : *reports) check_peer(report, *networks, *records);
+    }
+
+    void check_own_vtep(Netlink& netlink) {
+        const auto vtep = stored_vtep(*store_);
+        const auto present = netlink.addresses();
+        if (!vtep || !present) return;
+        for (const auto& wanted : {vtep->ipv4, vtep->ipv6})
+            if (wanted &&
+                std::none_of(present->begin(), present->end(), [&](const LinkAddress& one) { return one.address.address() == *wanted; }))
+                fail("tunnels", "they come from " + wanted->to_string() + ", which is no address of this node any more",
+                     "give it back, or `fastnet attach --mode bridge --vtep` another one, and name that one on the peers");
     }
 
     void check_peer(const PathReport& report, const std::vector<Network>& networks, const std::vector<Peer>& records) {

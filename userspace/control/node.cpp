@@ -43,6 +43,24 @@ Status preflight(Netlink& netlink, const PrepareRequest& request) {
     return ok();
 }
 
+/// Peers answer to it, so it must be this node's.
+Status check_vtep(Netlink& netlink, const VtepAddresses& vtep) {
+    const std::vector<LinkAddress> present = TRY(netlink.addresses());
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+        const auto& wanted = vtep.of(family);
+        if (!wanted) continue;
+        const auto found =
+            std::find_if(present.begin(), present.end(), [&](const LinkAddress& one) { return one.address.address() == *wanted; });
+        if (found == present.end())
+            return usage_error("tunnel address " + wanted->to_string() + ": it is no address of this node",
+                               "`ip address` lists those; `--vtep auto` takes what the routes prefer");
+        if (const std::string link = netlink.link_name(found->link); network_id_of_bridge_ifname(link) != 0)
+            return usage_error("tunnel address " + wanted->to_string() + ": it is the gateway of a network of containers (" + link + ")",
+                               "name an address of an uplink");
+    }
+    return ok();
+}
+
 std::uint32_t number_or(const std::optional<std::string>& text, std::uint32_t fallback) {
     return text ? static_cast<std::uint32_t>(std::strtoul(text->c_str(), nullptr, 10)) : fallback;
 }
@@ -58,6 +76,10 @@ Result<FlowTimeouts> stored_timeouts(Store& store) {
 Result<UdpMapping> stored_udp_mapping(Store& store) {
     const auto text = TRY(store.setting(setting::kUdpMapping));
     return udp_mapping_from(text.value_or("")).value_or(UdpMapping::kEndpointIndependent);
+}
+
+Result<VtepAddresses> stored_vtep(Store& store) {
+    return parse_vtep_addresses(TRY(store.setting(setting::kVtep)).value_or("auto"));
 }
 
 bool is_alive(const Netlink& netlink, const Endpoint& endpoint) {
@@ -165,6 +187,9 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
             "set the flow table to " + std::to_string(max_flows) + " flows: it is in use with " + std::to_string(max_flows_before),
             "`fastnet cleanup` first: the size is fixed while the table exists");
 
+    if (request.vtep) CHECK_OK(check_vtep(netlink_, *request.vtep));
+    const VtepAddresses vtep_before = TRY(stored_vtep(store_));
+    const VtepAddresses vtep = request.vtep.value_or(vtep_before);
     const FlowTimeouts timeouts_before = TRY(stored_timeouts(store_));
     const UdpMapping mapping_before = TRY(stored_udp_mapping(store_));
     const UdpMapping mapping = request.udp_mapping.value_or(mapping_before);
@@ -178,7 +203,7 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
     uplinks_ = choice.uplinks;
     if (masquerade_before && *masquerade_before != masquerade) former_masquerade_ = masquerade_before;
     if (!first && has_default && same_uplinks && masquerade_before == masquerade && max_flows_before == max_flows &&
-        timeouts_before == timeouts && mapping_before == mapping)
+        timeouts_before == timeouts && mapping_before == mapping && vtep_before == vtep)
         return ok();
 
     full = true;
@@ -190,6 +215,7 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
     CHECK_OK(store_.set_setting(setting::kMasqueradePorts, to_string(masquerade)));
     CHECK_OK(store_.set_setting(setting::kMaxFlows, std::to_string(max_flows)));
     CHECK_OK(store_.set_setting(setting::kUdpMapping, to_string(mapping)));
+    CHECK_OK(store_.set_setting(setting::kVtep, to_string(vtep)));
     CHECK_OK(store_.set_setting(setting::kTimeouts, to_string(timeouts)));
     for (const Uplink& uplink : stored)
         if (std::find(uplinks_.begin(), uplinks_.end(), uplink) == uplinks_.end()) CHECK_OK(store_.remove_uplink(uplink.name));
@@ -215,11 +241,14 @@ Status Node::open_datapath(bool reload, bool& full) {
     config.timeouts = TRY(stored_timeouts(store_));
     const UdpMapping mapping = TRY(stored_udp_mapping(store_));
     config.endpoint_mapping = mapping == UdpMapping::kEndpointIndependent;
+    const VtepAddresses vtep = TRY(stored_vtep(store_));
+    config.vtep4 = vtep.ipv4;
+    config.vtep6 = vtep.ipv6;
     config.gateway_mac = kGatewayMac;
     config.netns_cookie = netns_cookie_;
     const std::string wanted = "flows " + std::to_string(config.max_flows) + " masquerade " + to_string(config.masquerade) + " udp " +
                                to_string(mapping) + " timeouts " + to_string(config.timeouts) + " cookie " +
-                               std::to_string(config.netns_cookie) + " build " + Datapath::build_id();
+                               std::to_string(config.netns_cookie) + " vtep " + to_string(vtep) + " build " + Datapath::build_id();
     const bool loaded = Datapath::is_loaded(paths_.pins);
     if (!loaded) {
         CHECK_OK(make_directories(paths_.pins_parent.string(), 0700));
@@ -367,6 +396,7 @@ Result<bool> Node::cheap_checks_pass() {
 Result<DesiredState> Node::read_desired() {
     DesiredState desired;
     desired.default_mtu = default_mtu_;
+    desired.vtep = TRY(stored_vtep(store_));
     for (const Uplink& uplink : uplinks_) desired.uplinks.push_back(uplink.name);
     for (Network& network : TRY(store_.networks()))
         if (has_bridge(network.driver)) desired.networks.push_back(std::move(network));

@@ -114,6 +114,7 @@ inline std::string request_key(const Endpoint& endpoint) {
 /// What is in force, default or not.
 Result<FlowTimeouts> stored_timeouts(Store& store);
 Result<UdpMapping> stored_udp_mapping(Store& store);
+Result<VtepAddresses> stored_vtep(Store& store);
 
 /// True if the endpoint's interface (or its namespace, in modes none and host) is still the one that was attached.
 bool is_alive(const Netlink& netlink, const Endpoint& endpoint);

@@ -394,6 +394,7 @@ VxlanState vxlan_wanted(const Network& network, const DesiredState& desired) {
     wanted.mtu = mtu_of(network, desired.default_mtu, desired.peers);
     wanted.isolated = !network.icc;
     for (const Peer& peer : peers_of(network, desired.peers)) wanted.peers.insert(peer.address);
+    wanted.local = desired.vtep.of(wanted.peers.empty() ? Family::kIpv4 : wanted.peers.begin()->family());
     return wanted;
 }
 

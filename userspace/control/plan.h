@@ -19,6 +19,7 @@
 #include "userspace/host/netlink.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
+#include "userspace/model/node.h"
 #include "userspace/model/peer.h"
 
 namespace fastnet {
@@ -39,6 +40,7 @@ struct DesiredState {
     std::vector<std::string> uplinks{};
     std::vector<Network> networks{};  ///< that have a bridge
     std::uint32_t default_mtu = 1500;
+    VtepAddresses vtep{};
     std::vector<Endpoint> endpoints{};  ///< whose host-side veth exists
     std::vector<PublishedPort> ports{};
     std::vector<Peer> peers{};

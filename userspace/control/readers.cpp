@@ -399,6 +399,7 @@ Result<StatusView> read_status(const NodePaths& paths) {
         view.uplinks = uplink_views(reader.netlink(), uplinks, hooks);
         view.max_flows = setting_number(reader.store(), setting::kMaxFlows);
         view.udp_mapping = TRY(stored_udp_mapping(reader.store()));
+        view.vtep = TRY(stored_vtep(reader.store()));
         view.timeouts = TRY(stored_timeouts(reader.store()));
         view.masquerade_ports = TRY(reader.store().setting(setting::kMasqueradePorts)).value_or("");
         if (TRY(reader.store().setting(setting::kDirty)))

@@ -26,6 +26,7 @@ struct PrepareRequest {
     std::optional<std::uint32_t> max_flows{};
     std::optional<PortRange> masquerade{};
     std::optional<UdpMapping> udp_mapping{};
+    std::optional<VtepAddresses> vtep{};
     std::vector<TimeoutChange> timeouts{};  ///< the others stay as they are
     bool reload = false;                    ///< load the programs anew
 };

@@ -144,6 +144,7 @@ struct StatusView {
     std::uint64_t max_flows = 0;
     std::string masquerade_ports{};  ///< "A-B"; empty if not prepared
     UdpMapping udp_mapping = UdpMapping::kEndpointIndependent;
+    VtepAddresses vtep{};
     FlowTimeouts timeouts{};
     std::uint64_t links = 0;         ///< pinned BPF links (or clsact filters)
     std::uint64_t memory_bytes = 0;  ///< of all maps

@@ -45,6 +45,7 @@ Result<LinkInfo> create(Netlink& netlink, const VxlanState& wanted) {
     spec.vni = wanted.vni;
     spec.port = Port{FNET_VXLAN_PORT};
     spec.family = wanted.peers.empty() ? Family::kIpv4 : wanted.peers.begin()->family();
+    spec.local = wanted.local;
     spec.mtu = wanted.mtu;
     spec.group = kVethGroup;
     spec.learning = wanted.learns;
@@ -103,7 +104,8 @@ Status make_vxlan(Netlink& netlink, const VxlanState& wanted, const std::functio
         return conflict("interface '" + wanted.name + "' exists already and is no vxlan interface",
                         "rename or remove it: fastnet needs the name");
     // One that learned is not only told to stop: what it learned goes with it.
-    if (link && (link->vni != wanted.vni || link->vxlan_port != FNET_VXLAN_PORT || link->vxlan_learns != wanted.learns)) {
+    if (link && (link->vni != wanted.vni || link->vxlan_port != FNET_VXLAN_PORT || link->vxlan_learns != wanted.learns ||
+                 link->vxlan_local != wanted.local)) {
         CHECK_OK(unless_missing(netlink.delete_link(link->index)));
         link = not_found(wanted.name);
     }
@@ -134,6 +136,7 @@ Result<std::map<std::string, VxlanState>> read_vxlans(Netlink& netlink, const st
         state.bridge = link.master == 0 ? std::string{} : netlink.link_name(link.master);
         state.mtu = link.mtu;
         state.up = link.up;
+        state.local = link.vxlan_local;
         state.isolated = link.isolated;
         state.learns = link.vxlan_learns;
         state.port_learns = link.port_learns;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -23,10 +24,11 @@ struct VxlanState {
     std::string bridge{};  ///< the device that it is a port of; empty: none
     std::uint32_t mtu = 1500;
     bool up = true;
-    std::set<IpAddress> peers{};  ///< that get what is flooded
-    bool isolated = false;        ///< as the port of a bridge: the network has no ICC
-    bool learns = false;          ///< never wanted
-    bool port_learns = false;     ///< the same
+    std::optional<IpAddress> local{};  ///< that it sends from; unset: as the route prefers
+    std::set<IpAddress> peers{};       ///< that get what is flooded
+    bool isolated = false;             ///< as the port of a bridge: the network has no ICC
+    bool learns = false;               ///< never wanted
+    bool port_learns = false;          ///< the same
 
     friend bool operator==(const VxlanState&, const VxlanState&) = default;
 };

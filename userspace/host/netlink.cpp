@@ -81,10 +81,12 @@ LinkInfo parse_link(const nlmsghdr& message) {
     if (attributes.has(IFLA_LINK_NETNSID)) link.peer_netnsid = attributes.value<std::int32_t>(IFLA_LINK_NETNSID);
     link.group = attributes.value<std::uint32_t>(IFLA_GROUP);
     if (link.kind == "vxlan") {
-        const Attributes<IFLA_VXLAN_PORT> vxlan{info.get(IFLA_INFO_DATA)};
+        const Attributes<IFLA_VXLAN_LOCAL6> vxlan{info.get(IFLA_INFO_DATA)};
         link.vni = vxlan.value<std::uint32_t>(IFLA_VXLAN_ID);
         link.vxlan_port = ntohs(vxlan.value<std::uint16_t>(IFLA_VXLAN_PORT));
         link.vxlan_learns = vxlan.value<std::uint8_t>(IFLA_VXLAN_LEARNING) != 0;
+        link.vxlan_local = address_in(vxlan.get(IFLA_VXLAN_LOCAL), Family::kIpv4);
+        if (!link.vxlan_local) link.vxlan_local = address_in(vxlan.get(IFLA_VXLAN_LOCAL6), Family::kIpv6);
     }
     if (info.text(IFLA_INFO_SLAVE_KIND) == "bridge") {
         const Attributes<IFLA_BRPORT_ISOLATED> port{info.get(IFLA_INFO_SLAVE_DATA)};
@@ -413,6 +415,7 @@ Result<IfIndex> Netlink::create_vxlan(const VxlanSpec& spec) {
         request.put_u16(IFLA_VXLAN_PORT, htons(spec.port.value()));
         request.put_u8(IFLA_VXLAN_TTL, kTunnelTtl);
         request.put_u8(IFLA_VXLAN_LEARNING, spec.learning ? 1 : 0);  // without a word the kernel has it on
+        if (spec.local) request.put_address(spec.family == Family::kIpv6 ? IFLA_VXLAN_LOCAL6 : IFLA_VXLAN_LOCAL, *spec.local);
         if (spec.family == Family::kIpv6) {
             // The family comes from the group, also from one that is none. RFC 6935: a tunnel may go without the outer checksum.
             request.put_address(IFLA_VXLAN_GROUP6, IpAddress::any(Family::kIpv6));

@@ -47,9 +47,10 @@ struct LinkInfo {
     bool port_learns = false;                                 ///< the same: which MAC addresses are behind it
     std::optional<std::int32_t> peer_netnsid = std::nullopt;  ///< set when the peer is in another namespace
     std::uint32_t group = 0;
-    std::uint32_t vni = 0;         ///< of a vxlan link
-    std::uint16_t vxlan_port = 0;  ///< its UDP port, on both sides
-    bool vxlan_learns = false;     ///< VxlanSpec::learning
+    std::uint32_t vni = 0;                   ///< of a vxlan link
+    std::uint16_t vxlan_port = 0;            ///< its UDP port, on both sides
+    bool vxlan_learns = false;               ///< VxlanSpec::learning
+    std::optional<IpAddress> vxlan_local{};  ///< VxlanSpec::local
 
     bool is_ethernet() const { return arp_type == 1; }
 };
@@ -61,13 +62,14 @@ struct BridgeSpec {
     bool up = true;
 };  // no STP, forward delay 0; ageing and multicast snooping as the kernel has them
 
-/// A vxlan link with any number of peers (add_vxlan_peer()), no group and no local address. It sends with TTL 64 and without DF.
+/// A vxlan link with any number of peers (add_vxlan_peer()), no group. It sends with TTL 64 and without DF.
 struct VxlanSpec {
     std::string name{};
     std::uint32_t vni = 0;
     Port port{};
-    Family family = Family::kIpv4;  ///< of its peers: a vxlan link has one UDP socket
-    MacAddress mac{};               ///< zero: the kernel draws one
+    Family family = Family::kIpv4;     ///< of its peers: a vxlan link has one UDP socket
+    std::optional<IpAddress> local{};  ///< of that family: what it sends from; it receives at every address
+    MacAddress mac{};                  ///< zero: the kernel draws one
     std::uint32_t mtu = 1500;
     std::uint32_t group = 0;  ///< for delete_group()
     /// Which MAC address is behind which outer source. The kernel believes it of whatever reaches the UDP port, before any program at

@@ -5,6 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include "loader/base/net_types.h"
+#include "loader/base/result.h"
+
 namespace fastnet {
 
 struct Uplink {
@@ -25,6 +28,20 @@ inline std::optional<UdpMapping> udp_mapping_from(std::string_view text) {
         if (text == to_string(mapping)) return mapping;
     return std::nullopt;
 }
+
+/// The addresses that peers of overlay networks know this node by. Unset: whatever the route to a peer prefers.
+struct VtepAddresses {
+    std::optional<IpAddress> ipv4{};
+    std::optional<IpAddress> ipv6{};
+
+    const std::optional<IpAddress>& of(Family family) const { return family == Family::kIpv4 ? ipv4 : ipv6; }
+    friend bool operator==(const VtepAddresses&, const VtepAddresses&) = default;
+};
+
+/// "192.0.2.1,2001:db8::1", one of them, or "auto" for none.
+std::string to_string(const VtepAddresses& addresses);
+/// The reverse. Two of one family, or what no node can have (check_peer_address()): usage.
+Result<VtepAddresses> parse_vtep_addresses(std::string_view text);
 
 /// cleanup writes `original` back only where the file still reads `written`.
 struct SavedSysctl {

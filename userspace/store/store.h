@@ -29,6 +29,7 @@ constexpr std::string_view kBuildId = "build_id";                  // hash of AB
 constexpr std::string_view kMasqueradePorts = "masquerade_ports";  // "A-B"
 constexpr std::string_view kMaxFlows = "max_flows";
 constexpr std::string_view kUdpMapping = "udp_mapping";     // as --udp-mapping takes it
+constexpr std::string_view kVtep = "vtep";                  // as --vtep takes it
 constexpr std::string_view kTimeouts = "timeouts";          // "udp=300,..."; those that are not in it are the default
 constexpr std::string_view kPortCursor = "port_cursor";     // host port picked last
 constexpr std::string_view kUlaGlobalId = "ula_global_id";  // 10 hex digits
