@@ -274,32 +274,49 @@ Status Worker::publish() {
     attempted_.clear();
     stale_ = false;
     publish_at_.reset();
-    CHECK_OK(ensure_lease());
-    if (!self_.ipv4 && !self_.ipv6) {
-        problem("tunnels", "no uplink has an address that other nodes could reach");
+    if (node_gone_) {
+        CHECK_OK(withdraw());
     } else {
-        const Registration registration = plan_registration(*mirror_, self_, lease_);
-        if (!registration.conflict.empty()) {
-            problem("node", registration.conflict);
-        } else {
-            const bool registered = !registration.txn || TRY(write(*registration.txn));
-            if (registered) {
-                CHECK_OK(publish_networks());
-                CHECK_OK(publish_blocks(true));
-                CHECK_OK(publish_endpoints());
-                CHECK_OK(publish_blocks(false));
-            }
+        CHECK_OK(ensure_lease());
+        if (TRY(register_node())) {
+            CHECK_OK(publish_networks());
+            CHECK_OK(publish_blocks(true));
+            CHECK_OK(publish_endpoints());
+            CHECK_OK(publish_blocks(false));
         }
-    }
-    if (node_gone_ && !stale_) {
-        CHECK_OK(client_->revoke(std::exchange(lease_, 0)));
-        keeper_->keep(0);
     }
     std::erase_if(problems_, [&](const auto& one) { return !problems_now_.contains(one.first); });
     // Somebody else wrote meanwhile: the watch brings it, and if it does not, the next attempt shows what is wrong.
     publish_dirty_ = stale_;
     if (stale_) publish_at_ = Clock::now() + kStalePause;
     return ok();
+}
+
+/// Everything of this node leaves etcd: what has no lease, then what goes with it.
+Status Worker::withdraw() {
+    if (lease_ == 0) return ok();
+    CHECK_OK(publish_endpoints());
+    CHECK_OK(publish_blocks(false));
+    if (stale_) return ok();
+    keeper_->keep(0);
+    Status revoked = client_->revoke(lease_);
+    if (!revoked && revoked.error().kind != ErrorKind::kNotFound) return revoked;
+    lease_ = 0;
+    return ok();
+}
+
+/// False: name or address is another node's, or somebody was faster.
+Result<bool> Worker::register_node() {
+    if (!self_.ipv4 && !self_.ipv6) {
+        problem("tunnels", vtep_trouble_);
+        return false;
+    }
+    const Registration registration = plan_registration(*mirror_, self_, lease_);
+    if (!registration.conflict.empty()) {
+        problem("node", registration.conflict);
+        return false;
+    }
+    return registration.txn ? write(*registration.txn) : Result<bool>{true};
 }
 
 Status Worker::ensure_lease() {
@@ -353,7 +370,6 @@ Status Worker::settle(Plan plan) {
 }
 
 Status Worker::publish_networks() {
-    if (node_gone_) return ok();
     std::int64_t tombstone_lease = 0;
     if (needs_tombstone(*mirror_, own_)) tombstone_lease = TRY(client_->grant(kTombstoneTime)).id;
     return settle([&] { return plan_networks(*mirror_, self_, own_, tombstone_lease); });
@@ -448,15 +464,25 @@ Result<bool> Worker::carry_out(const BlockStep& step) {
     return false;
 }
 
+/// Where this node's tunnels end, as configured or found; what leaves it has that address too.
 void Worker::find_vteps() {
-    TunnelEnds ends{config_.ipv4, config_.ipv6};
+    VtepAddresses ends{config_.ipv4, config_.ipv6};
     if (!ends.ipv4 && !ends.ipv6) {
         const auto found = find_tunnel_ends(paths_);
         if (!found) return;
         // One is enough, and of two nodes with both the IPv4 addresses are used.
-        ends = found->ipv4 ? TunnelEnds{found->ipv4, std::nullopt} : *found;
+        ends = found->ipv4 ? VtepAddresses{found->ipv4, std::nullopt} : *found;
     }
     if (ends.ipv4 == self_.ipv4 && ends.ipv6 == self_.ipv6) return;
+    vtep_trouble_ = "no uplink has an address that other nodes could reach";
+    if (ends.ipv4 || ends.ipv6) {
+        PrepareRequest request;
+        request.vtep = ends;
+        if (const auto prepared = prepare(paths_, request); !prepared) {
+            vtep_trouble_ = prepared.error().message;
+            ends = {};
+        }
+    }
     self_.ipv4 = ends.ipv4;
     self_.ipv6 = ends.ipv6;
     Here here = remote_.here();

@@ -108,7 +108,9 @@ private:
     void wait();
 
     // Steps of publish().
+    Status withdraw();
     Status ensure_lease();
+    Result<bool> register_node();
     Status publish_networks();
     Status publish_blocks(bool restore);
     Status publish_endpoints();
@@ -158,6 +160,7 @@ private:
     Rejections rejections_;
     Self self_;
     OwnSide own_;
+    std::string vtep_trouble_;
     std::map<std::string, std::string> problems_;
     std::set<std::string> problems_now_;  ///< met by the publish() that runs
     std::set<std::string> attempted_;     ///< steps of the publish() that runs: none twice

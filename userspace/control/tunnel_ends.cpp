@@ -1,21 +1,28 @@
 #include "userspace/control/tunnel_ends.h"
 
+#include "userspace/control/node.h"
 #include "userspace/host/netlink.h"
 #include "userspace/model/peer.h"
 #include "userspace/store/store.h"
 
 namespace fastnet {
 
-Result<TunnelEnds> find_tunnel_ends(const NodePaths& paths) {
+Result<VtepAddresses> find_tunnel_ends(const NodePaths& paths) {
     Store store = TRY(Store::open(paths.state_dir, Store::OpenMode::kReadOnly));
     Netlink netlink = TRY(Netlink::open());
     const std::vector<LinkAddress> addresses = TRY(netlink.addresses());
-    TunnelEnds ends;
+    const VtepAddresses stored = TRY(stored_vtep(store));
+    VtepAddresses ends;
+    const auto take = [&](const IpAddress& address) {
+        auto& end = address.family() == Family::kIpv4 ? ends.ipv4 : ends.ipv6;
+        if (!end) end = address;
+    };
+    for (const LinkAddress& one : addresses)
+        if (const IpAddress address = one.address.address(); stored.of(address.family()) == address) take(address);
     for (const Uplink& uplink : TRY(store.uplinks()))
         for (const LinkAddress& one : addresses) {
             const IpAddress address = one.address.address();
-            auto& end = address.family() == Family::kIpv4 ? ends.ipv4 : ends.ipv6;
-            if (!end && !one.tentative && netlink.link_name(one.link) == uplink.name && check_peer_address(address)) end = address;
+            if (!one.tentative && netlink.link_name(one.link) == uplink.name && check_peer_address(address)) take(address);
         }
     return ends;
 }

@@ -1,21 +1,14 @@
 // Where the tunnels of this node can end: the addresses that other nodes reach it by. Reads only.
 #pragma once
 
-#include <optional>
-
-#include "loader/base/net_types.h"
 #include "loader/base/result.h"
 #include "userspace/control/paths.h"
+#include "userspace/model/node.h"
 
 namespace fastnet {
 
-struct TunnelEnds {
-    std::optional<IpAddress> ipv4{};
-    std::optional<IpAddress> ipv6{};
-    friend bool operator==(const TunnelEnds&, const TunnelEnds&) = default;
-};
-
-/// The first address of each family that one of the uplinks has and a peer can have. A node that was never prepared: not found.
-Result<TunnelEnds> find_tunnel_ends(const NodePaths& paths);
+/// Those that are set (--vtep), as long as the node has them; else the first address of each family that an uplink has and a peer can
+/// have. A node that was never prepared: not found.
+Result<VtepAddresses> find_tunnel_ends(const NodePaths& paths);
 
 }  // namespace fastnet

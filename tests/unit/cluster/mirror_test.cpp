@@ -116,6 +116,21 @@ TEST_F(ClusterMirror, AValueTooLongToBeKeptIsUnreadable) {
     EXPECT_EQ(etcd.mirror.node("b"), nullptr);
 }
 
+TEST_F(ClusterMirror, WhatThisNodeWroteIsKnownBeforeTheWatchBringsIt) {
+    const std::string path = keys().path(EndpointKey{"b", 9});
+    Txn txn;
+    txn.then = {TxnOp::put(path, encode(FakeEtcd::endpoint('2', "10.9.0.9")), 5), TxnOp::erase(keys().path(EndpointKey{"b", 1}))};
+    const std::int64_t revision = etcd.revision + 10;
+    EXPECT_EQ(etcd.mirror.wrote(txn, revision).endpoints.size(), 2U);
+    EXPECT_EQ(etcd.mirror.endpoint({"b", 9})->mod_revision, revision);
+    EXPECT_EQ(etcd.mirror.endpoint({"b", 9})->lease, 5);
+    EXPECT_EQ(etcd.mirror.endpoint({"b", 1}), nullptr);
+    // What others did before it still comes.
+    EXPECT_EQ(etcd.add_endpoint("c", '3', 4, "10.9.0.20").endpoints.size(), 1U);
+    const KeyValue own{path, txn.then[0].value, revision, revision, 1, 5, false};
+    EXPECT_FALSE(etcd.mirror.apply({{false, own}}, revision).anything());
+}
+
 TEST_F(ClusterMirror, CountsTheBlocksOfAFamily) {
     etcd.add_block("b", '2', "fd00:9::/80");
     EXPECT_EQ(etcd.mirror.count_blocks(uid('b'), Family::kIpv4), 2U);
