@@ -73,4 +73,30 @@ struct AgentConfig {
     friend bool operator==(const AgentConfig&, const AgentConfig&) = default;
 };
 
+/// What the command line says: above the file.
+struct ConfigOverrides {
+    std::optional<ListenAddress> metrics{};
+    std::vector<std::string> etcd_urls{};  ///< empty: those of the file
+};
+
+constexpr std::string_view kDefaultConfigFile = "/etc/fastnet/fastnet.toml";
+
+/// @p text as it stands in the file @p name; @p host_name is the node's name where it is not set. An error (usage) begins with
+/// `<name>:<line>: <key>`, or with the option if it is the command line's. Pure.
+Result<AgentConfig> parse_config(std::string_view text, const std::string& name, const ConfigOverrides& overrides,
+                                 const std::string& host_name);
+/// @p file must exist if it is named; otherwise kDefaultConfigFile is read where it exists. Looks at no other file.
+Result<AgentConfig> load_config(const std::optional<std::filesystem::path>& file, const ConfigOverrides& overrides);
+/// Whether the files that @p config names can be read.
+Status check_files(const AgentConfig& config);
+/// The password, without the newline at its end. Never part of an error.
+Result<std::string> read_password(const std::filesystem::path& file);
+
+/// Every key with the value in force: a file that parse_config() understands.
+std::string to_toml(const AgentConfig& config);
+/// The same as an object of objects, as text.
+std::string to_json(const AgentConfig& config);
+/// All keys, as `section.name`, in the order of the file.
+std::vector<std::string> config_keys();
+
 }  // namespace fastnet
