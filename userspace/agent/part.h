@@ -45,7 +45,7 @@ struct Condition {
         kEnded,     ///< its work ended by itself: the supervisor stops it and starts it again, as if start() had failed
     };
     State state = State::kNotReady;
-    std::string reason{};  ///< "what: why", for people; empty if ready
+    std::string reason{};  ///< "what: why", for people; empty if ready; the same words as long as the cause is the same
 };
 
 /// What every part gets when it is made. The registry outlives it.

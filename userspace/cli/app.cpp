@@ -101,6 +101,7 @@ Result<std::optional<Answer>> parse_command_line(const std::vector<std::string>&
     add_status(app, context);
     add_doctor(app, context);
     add_cleanup(app, context);
+    add_agent(app, context);
 
     std::vector<std::string> reversed{args.rbegin(), args.rend()};  // CLI11 takes them from the back
     try {

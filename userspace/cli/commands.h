@@ -23,6 +23,7 @@ void add_stats(CLI::App& app, Context& context);
 void add_status(CLI::App& app, Context& context);
 void add_doctor(CLI::App& app, Context& context);
 void add_cleanup(CLI::App& app, Context& context);
+void add_agent(CLI::App& app, Context& context);
 
 /// Adds --json to a command that prints state.
 void add_json_flag(CLI::App& command, Context& context);

@@ -512,6 +512,36 @@ std::string render(const std::vector<RemoteEndpointView>& views, Format format) 
     return table.to_string();
 }
 
+namespace {
+
+Json json_of(const AgentView& agent) {
+    Json json;
+    json["running"] = agent.running;
+    if (!agent.running) return json;
+    json["pid"] = agent.pid;
+    json["ready"] = agent.ready;
+    json["version"] = or_null(agent.version);
+    json["since"] = or_null(agent.since);
+    json["trouble"] = or_null(agent.trouble);
+    json["parts"] = Json::array();
+    for (const AgentPartView& part : agent.parts)
+        json["parts"].push_back({{"name", part.name}, {"state", part.state}, {"reason", or_null(part.reason)}});
+    return json;
+}
+
+std::string agent_lines(const AgentView& agent) {
+    if (!agent.running) return "agent: not running (the datapath needs none)\n";
+    const std::string head = "agent: pid " + number(agent.pid);
+    if (!agent.trouble.empty()) return head + ", gives no answer: " + agent.trouble + "\n";
+    std::string text = head + ", " + agent.version + ", since " + agent.since + (agent.ready ? ", ready\n" : ", not ready\n");
+    for (const AgentPartView& part : agent.parts)
+        if (part.state != "ready" && part.state != "off")
+            text += "  " + part.name + ": " + part.state + (part.reason.empty() ? "" : ": " + part.reason) + "\n";
+    return text;
+}
+
+}  // namespace
+
 std::string render(const StatusView& view, Format format) {
     if (format == Format::kJson) {
         Json json;
@@ -535,7 +565,7 @@ std::string render(const StatusView& view, Format format) {
         json["links"] = view.links;
         json["memory_bytes"] = view.memory_bytes;
         json["maps"] = json_of(view.maps);
-        json["agent"] = {{"running", false}};
+        json["agent"] = json_of(view.agent);
         json["warnings"] = view.warnings;
         return text_of(json);
     }
@@ -555,7 +585,7 @@ std::string render(const StatusView& view, Format format) {
         text += "masquerade ports " + view.masquerade_ports + ", " + number(view.links) + " links, maps use " +
                 size_text(view.memory_bytes) + "\ntunnels from " + to_string(view.vtep) + ", UDP mapping " + to_string(view.udp_mapping) +
                 ", time-outs in seconds: " + to_string(view.timeouts) + "\n";
-    text += "agent: not running (the datapath needs none)\n";
+    text += agent_lines(view.agent);
     for (const std::string& warning : view.warnings) text += "warning: " + warning + "\n";
     return text;
 }

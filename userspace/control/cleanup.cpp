@@ -7,6 +7,7 @@
 #include <map>
 
 #include "loader/datapath.h"
+#include "userspace/control/agent_link.h"
 #include "userspace/control/container_routes.h"
 #include "userspace/control/host_settings.h"
 #include "userspace/control/kernel.h"
@@ -204,6 +205,12 @@ Result<CleanupView> cleanup(const NodePaths& paths) {
     auto view = wipe(netlink, paths, store);
     if (!view) return view;
     if (!trouble.empty()) view->warnings.push_back(trouble + "; removed what the kernel showed, sysctls may keep fastnet's values");
+    if (const auto agent = running_agent(paths)) {
+        view->warnings.push_back("the agent (pid " + std::to_string(*agent) +
+                                 ") still runs; what it shares with other nodes will come back");
+    } else {
+        remove_agent_leftovers(paths);
+    }
     lock.remove_file();
     if (!paths.own_root || !had_directory || view->remove_root) (void)::rmdir(paths.run_dir.c_str());
     return view;

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "loader/datapath.h"
+#include "userspace/control/agent_link.h"
 #include "userspace/control/map_views.h"
 #include "userspace/control/node.h"
 #include "userspace/control/translate.h"
@@ -393,6 +394,7 @@ Result<StatusView> read_status(const NodePaths& paths) {
         for (const MapView& map : view.maps) view.memory_bytes += map.memory_bytes;
     }
     view.links = hooks.size();
+    view.agent = read_agent(paths);
     view.cgroup_hooks = cgroup_hooks(hooks);
     if (reader.has_store()) {
         const std::vector<Uplink> uplinks = TRY(reader.store().uplinks());

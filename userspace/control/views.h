@@ -130,6 +130,32 @@ struct FeatureView {
     bool present = false;
 };
 
+enum class CheckResult { kOk, kWarn, kFail };
+struct CheckView {
+    std::string name{};
+    CheckResult result = CheckResult::kOk;
+    std::string text{};
+    std::string fix{};  ///< what to do; empty if all is well
+};
+
+struct AgentPartView {
+    std::string name{};
+    std::string state{};  ///< off, ready, not ready, waiting, hung
+    std::string reason{};
+};
+
+/// The node's agent, as it tells of itself.
+struct AgentView {
+    bool running = false;
+    std::uint64_t pid = 0;  ///< 0 if not running
+    std::string trouble{};  ///< why the running agent gave no answer; the rest is empty then
+    std::string version{};
+    std::string since{};  ///< RFC 3339, UTC
+    bool ready = false;
+    std::vector<AgentPartView> parts{};
+    std::vector<CheckView> checks{};
+};
+
 struct StatusView {
     std::string kernel{};
     std::string root{};  ///< of --root; empty for the machine's own node
@@ -149,6 +175,7 @@ struct StatusView {
     std::uint64_t links = 0;         ///< pinned BPF links (or clsact filters)
     std::uint64_t memory_bytes = 0;  ///< of all maps
     std::vector<MapView> maps{};
+    AgentView agent{};
     std::vector<std::string> warnings{};
 };
 
@@ -160,14 +187,6 @@ struct PrepareView {
     std::string masquerade_ports{};
     std::uint64_t max_flows = 0;
     std::vector<std::string> warnings{};
-};
-
-enum class CheckResult { kOk, kWarn, kFail };
-struct CheckView {
-    std::string name{};
-    CheckResult result = CheckResult::kOk;
-    std::string text{};
-    std::string fix{};  ///< what to do; empty if all is well
 };
 
 struct CleanupView {
