@@ -335,13 +335,13 @@ std::string read_host_name() {
     return name.data();
 }
 
-/// A regular file (or what a link leads to) of at most @p limit bytes: no pipe to hang on.
+/// A file of at most @p limit bytes (/dev/null is an empty one): no pipe to hang on.
 Result<std::string> read_file(const std::filesystem::path& path, std::size_t limit) {
     const UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
     if (!fd) return sys_error(errno, "open " + path.string());
     struct stat info {};
     if (::fstat(fd.get(), &info) != 0) return sys_error(errno, "read " + path.string());
-    if (!S_ISREG(info.st_mode)) return failed("read " + path.string() + ": is no regular file");
+    if (!S_ISREG(info.st_mode) && !S_ISCHR(info.st_mode)) return failed("read " + path.string() + ": is no file");
     std::string text(limit + 1, '\0');
     std::size_t size = 0;
     while (size < text.size()) {

@@ -6,6 +6,7 @@
 
 #include "bpf/abi/tunnel.h"
 #include "loader/datapath.h"
+#include "userspace/control/agent_link.h"
 #include "userspace/control/foreign_rules.h"
 #include "userspace/control/node.h"
 #include "userspace/control/plan.h"
@@ -45,6 +46,7 @@ public:
         check_reverse_path();
         check_ports();
         check_foreign_rules();
+        check_agent();
         return std::move(checks_);
     }
 
@@ -340,6 +342,26 @@ private:
         for (const std::string& table : rules->legacy_tables) text += (text.empty() ? "iptables " : ", iptables ") + table;
         warn("firewall", "packets of containers that take the fast path do not meet these rules: " + text,
              "restrict published ports by their host address, and containers by networks");
+    }
+
+    /// The agent judges what it alone sees: etcd, clocks, the other nodes.
+    void check_agent() {
+        AgentView agent = read_agent(paths_);
+        if (!agent.running) {
+            good("agent", "not running; traffic and commands need none");
+            return;
+        }
+        const std::string pid = "pid " + std::to_string(agent.pid);
+        if (!agent.trouble.empty()) {
+            fail("agent", pid + " gives no answer: " + agent.trouble, "restart it: that does not touch traffic");
+            return;
+        }
+        if (agent.ready) good("agent", pid + ", ready");
+        for (const AgentPartView& part : agent.parts)
+            if (part.state != "ready" && part.state != "off")
+                warn("agent " + part.name, part.state + (part.reason.empty() ? "" : ": " + part.reason),
+                     "what the agent logs says more (`journalctl -u fastnet-agent`)");
+        std::move(agent.checks.begin(), agent.checks.end(), std::back_inserter(checks_));
     }
 
     const NodePaths& paths_;
