@@ -34,6 +34,7 @@ constexpr int kBacklog = 64;
 constexpr std::size_t kDrainBytes = std::size_t{64} * 1024;
 constexpr milliseconds kDrainTime{100};
 constexpr milliseconds kAcceptPause{100};
+constexpr milliseconds kRoomInterval{10};
 
 /// One accepted connection. Its worker uses it; whoever accepts may cut it.
 struct Connection {
@@ -211,10 +212,11 @@ private:
         while (true) {
             heartbeat_.beat();
             std::array<pollfd, 2> fds{{{listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
-            const int ready = ::poll(fds.data(), fds.size(), static_cast<int>(Part::kBeatInterval.count()));
+            const int ready = ::poll(fds.data(), fds.size(), poll_timeout());
             {
                 const std::lock_guard lock{mutex_};
                 if (stopping_) return;
+                make_room();
             }
             if (ready <= 0 || fds[0].revents == 0) continue;
             UniqueFd fd{::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
@@ -238,12 +240,21 @@ private:
         const std::lock_guard lock{mutex_};
         if (stopping_ || waiting_.size() >= limits_.waiting) return;  // closes it
         waiting_.push_back(std::move(connection));
-        if (served_.size() >= limits_.workers) {
-            // The oldest that does nothing but wait for its client. Its worker then takes the next one.
-            const auto oldest = std::find_if(served_.begin(), served_.end(), [](const Shared& one) { return one->waits.load(); });
-            if (oldest != served_.end()) (void)::shutdown((*oldest)->fd.get(), SHUT_RDWR);
-        }
+        make_room();
         work_.notify_one();
+    }
+
+    /// Somebody waits for a worker and none is free: the oldest that does nothing but wait for its client goes.
+    void make_room() {
+        if (waiting_.empty() || served_.size() < limits_.workers) return;
+        const auto oldest = std::find_if(served_.begin(), served_.end(), [](const Shared& one) { return one->waits.load(); });
+        if (oldest != served_.end()) (void)::shutdown((*oldest)->fd.get(), SHUT_RDWR);
+    }
+
+    /// While somebody waits for a worker, workers that begin to wait for their clients are looked for.
+    int poll_timeout() const {
+        const std::lock_guard lock{mutex_};
+        return static_cast<int>((waiting_.empty() ? Part::kBeatInterval : kRoomInterval).count());
     }
 
     void work() {
