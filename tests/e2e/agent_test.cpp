@@ -161,7 +161,7 @@ TEST_F(AgentTest, MetricsArePrometheusTextWithBoundedLabels) {
     const std::uint64_t dropped = lab().verdict("NOT_PUBLISHED");
     for (const std::string& line :
          {std::string{"fastnet_endpoints{mode=\"bridge\"} 1\n"}, std::string{"fastnet_networks{driver=\"bridge\"} 1\n"},
-          std::string{"fastnet_published_ports 1\n"}, std::string{"fastnet_prepared 1\n"}, std::string{"fastnet_peers 0\n"},
+          std::string{"fastnet_published_ports 2\n"}, std::string{"fastnet_prepared 1\n"}, std::string{"fastnet_peers 0\n"},
           std::string{"fastnet_flows{state=\"established\"} "}, std::string{"fastnet_map_entries{map=\"flows\"} "},
           std::string{"fastnet_map_max_entries{map=\"flows\"} "}, std::string{"fastnet_build_info{version=\"0"},
           std::string{"fastnet_part_ready{part=\"metrics\"} 1\n"}, std::string{"process_resident_memory_bytes "},

@@ -158,7 +158,7 @@ void add_count_families(const NodeMetrics& node, std::vector<MetricFamily>& fami
     }
     gauge("fastnet_endpoints", "Containers that are attached.").add_all(node.endpoints, "mode").into(families);
     gauge("fastnet_networks", "Networks of the node.").add_all(node.networks, "driver").into(families);
-    gauge("fastnet_published_ports", "Published ports; a range is one.").add_number(node.ports).into(families);
+    gauge("fastnet_published_ports", "Published ports: one per address family, a range is one.").add_number(node.ports).into(families);
     gauge("fastnet_peers", "Other nodes to which there are tunnels.").add_number(node.peers).into(families);
     gauge("fastnet_remote_endpoints", "Containers on other nodes that are known by name.").add_number(node.remote_endpoints).into(families);
 }
