@@ -173,6 +173,10 @@ EtcdAttempt EtcdSession::judge(HttpReply reply, const EtcdCall& call) {
                 token_refused_ = !config_.user.empty();
                 break;
         }
+    } else if (reply.body.find("CommonName") != std::string::npos) {
+        attempt.hopeless = true;
+        attempt.error = failed(without_secrets(gateway::printable(reply.body)),
+                               "while etcd has users, its gateway takes only client certificates without a CommonName");
     } else {
         attempt.error = taken.error();
         attempt.error.hint = "check that the URL is that of an etcd member's client address";
