@@ -98,9 +98,11 @@ struct Txn {
     bool harmless_twice = false;
 };
 
-/// Whether a second execution of @p txn cannot do anything, because its own writes make its compares fail: each branch that
-/// writes holds a put or deletion of a key that the compares demand to be absent, or to have a certain mod_revision, version
-/// or create_revision. A transaction without that (a blind put) could run late, on top of what others wrote meanwhile.
+/// Whether a second execution of @p txn cannot do anything, because its own writes make its compares fail: `otherwise` only
+/// reads, and `then` puts a key that has to be absent, or puts or deletes one that has to have a certain mod_revision (deletes:
+/// also create_revision). Without that (a blind put) it could run late, on top of what others wrote meanwhile. What is left in any
+/// case: an attempt that was given up may still run within etcd's own time-out of about 7 s, so a key that has been created and
+/// deleted within that time can come back once.
 bool applies_once(const Txn& txn);
 
 struct TxnOpResult {
