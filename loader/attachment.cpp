@@ -125,11 +125,11 @@ Status detach_clsact(int ifindex, Direction direction) {
     return ok();
 }
 
-bool clsact_attached(int ifindex, Direction direction) {
+std::uint32_t clsact_program(int ifindex, Direction direction) {
     const QuietLibbpf quiet;
     const bpf_tc_hook hook = tc_hook(ifindex, direction);
     LIBBPF_OPTS(bpf_tc_opts, options, .handle = kFilterHandle, .priority = kFilterPriority);
-    return bpf_tc_query(&hook, &options) == 0;
+    return bpf_tc_query(&hook, &options) == 0 ? options.prog_id : 0;
 }
 
 Status attach_cgroup_link(int program_fd, const std::filesystem::path& cgroup, int attach_type, const std::filesystem::path& pin) {

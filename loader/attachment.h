@@ -2,6 +2,7 @@
 // with a fixed handle (it lives as long as its device). Decided once per node by Features and kept.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -19,8 +20,8 @@ Status attach_tcx(int program_fd, int ifindex, Direction direction, const std::f
 Status attach_clsact(int program_fd, int ifindex, Direction direction);
 /// Removes our filter, and the qdisc when nothing else uses it. A device that is gone is no error.
 Status detach_clsact(int ifindex, Direction direction);
-/// Whether our filter is there, whatever its program.
-bool clsact_attached(int ifindex, Direction direction);
+/// The id of our filter's program; 0 if the filter is not there.
+std::uint32_t clsact_program(int ifindex, Direction direction);
 /// cgroup link with BPF_F_ALLOW_MULTI; @p attach_type is BPF_CGROUP_INET4_BIND or the like.
 Status attach_cgroup_link(int program_fd, const std::filesystem::path& cgroup, int attach_type, const std::filesystem::path& pin);
 /// Swaps the program of the link pinned at @p pin, atomically. sys_errno is ENOLINK if the link leads nowhere: its device

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <memory>
 
 #include "datapath.skel.h"
@@ -183,7 +184,8 @@ struct PinnedLink {
     std::string program;
     int ifindex = 0;       // 0 for cgroup hooks
     std::uint32_t id = 0;  // 0 if it cannot be read
-    bool alive = false;    // not if its device or cgroup is gone, or if it was detached by force
+    std::uint32_t program_id = 0;
+    bool alive = false;  // not if its device or cgroup is gone, or if it was detached by force
 };
 
 PinnedLink read_link(const fs::path& pin) {
@@ -197,9 +199,18 @@ PinnedLink read_link(const fs::path& pin) {
     const UniqueFd fd{bpf_obj_get(pin.c_str())};
     if (!fd || bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return link;
     link.id = info.id;
+    link.program_id = info.prog_id;
     // The ifindex lies where that of XDP does; Debian 12's headers know no tcx.
     link.alive = link.ifindex != 0 ? info.xdp.ifindex == static_cast<__u32>(link.ifindex) : info.cgroup.cgroup_id != 0;
     return link;
+}
+
+/// 0 if it cannot be opened.
+std::uint32_t program_id(const fs::path& pin) {
+    bpf_prog_info info{};
+    __u32 length = sizeof info;
+    const UniqueFd fd{bpf_obj_get(pin.c_str())};
+    return fd && bpf_obj_get_info_by_fd(fd.get(), &info, &length) == 0 ? info.id : 0;
 }
 
 /// Detaches now: dropping the last reference alone would do it later, from a work queue.
@@ -286,8 +297,6 @@ std::uint64_t count_keys(int fd, __u32 key_size) {
     return count;
 }
 
-constexpr std::uint32_t kPortRegions = FNET_FILTER_SUBNET4;  // those before it
-
 /// A word of `filters`, and what of it stands for some ports.
 struct FilterWord {
     std::uint32_t index;
@@ -332,6 +341,10 @@ constexpr std::array<CgroupHook, 6> kCgroupHooks{{
 bool device_exists(int ifindex) {
     std::array<char, IF_NAMESIZE> name{};
     return if_indextoname(static_cast<unsigned>(ifindex), name.data()) != nullptr;
+}
+
+std::uint32_t subnet_region(const IpPrefix& subnet) {
+    return subnet.family() == Family::kIpv4 ? FNET_FILTER_SUBNET4 : FNET_FILTER_SUBNET6;
 }
 
 std::uint32_t first_bits(const IpAddress& address) {
@@ -511,7 +524,9 @@ bool Datapath::cgroup_attached(bool guard) const {
     return std::all_of(kCgroupHooks.begin(), kCgroupHooks.end(), [&](const CgroupHook& hook) {
         const fs::path pin = pin_dir_ / "links" / hook.program;
         std::error_code ignored;
-        return hook.guard && !guard ? !fs::exists(pin, ignored) : read_link(pin).alive;
+        if (hook.guard && !guard) return !fs::exists(pin, ignored);
+        const PinnedLink link = read_link(pin);
+        return link.alive && link.program_id == program_id(pin_dir_ / "progs" / hook.program);
     });
 }
 
@@ -520,17 +535,31 @@ void Datapath::drop_dead_links() {
         if (const PinnedLink link = read_link(pin); link.id != 0 && !link.alive) remove_link(pin);
 }
 
-std::vector<AttachedHook> Datapath::attached() const {
+std::vector<AttachedHook> Datapath::attached_links(const fs::path& pin_dir) {
+    std::map<std::string, std::uint32_t> programs;  // by name: a thousand links share one
     std::vector<AttachedHook> hooks;
-    for (const fs::path& pin : entries_of(pin_dir_ / "links")) {
+    for (const fs::path& pin : entries_of(pin_dir / "links")) {
         const PinnedLink link = read_link(pin);
         if (!link.alive) continue;
-        hooks.push_back({link.ifindex != 0 ? title_of("tcx", link.program) : "cgroup " + link.program, link.ifindex, link.id});
+        const auto [program, fresh] = programs.try_emplace(link.program);
+        if (fresh) program->second = program_id(pin_dir / "progs" / link.program);
+        hooks.push_back({link.ifindex != 0 ? title_of("tcx", link.program) : "cgroup " + link.program, link.ifindex, link.id,
+                         link.program_id == program->second});
     }
+    return hooks;
+}
+
+std::vector<AttachedHook> Datapath::attached() const {
+    std::vector<AttachedHook> hooks = attached_links(pin_dir_);
     if (tcx_) return hooks;
+    std::map<Hook, std::uint32_t> programs;
     const auto add_filter = [&](int ifindex, Hook hook) {
         const char* program = program_of(hook);
-        if (clsact_attached(ifindex, direction_of(program))) hooks.push_back({title_of("clsact", program), ifindex, 0});
+        const std::uint32_t present = clsact_program(ifindex, direction_of(program));
+        if (present == 0) return;
+        const auto [wanted, fresh] = programs.try_emplace(hook);
+        if (fresh) wanted->second = program_id(pin_dir_ / "progs" / program);
+        hooks.push_back({title_of("clsact", program), ifindex, 0, present == wanted->second});
     };
     (void)endpoints_.for_each(
         [&](const std::uint32_t ifindex, const fnet_endpoint&) { add_filter(static_cast<int>(ifindex), Hook::kContainerIngress); });
@@ -569,20 +598,23 @@ Status Datapath::set_port_filter(const FilteredPorts& ports, bool on) const {
     return ok();
 }
 
-Status Datapath::reset_port_filters(const std::vector<FilteredPorts>& published) const {
-    std::vector<std::uint64_t> wanted(kPortRegions * FNET_FILTER_WORDS);
+Result<bool> Datapath::reset_filters(const std::vector<FilteredPorts>& published, const std::vector<IpPrefix>& subnets) const {
+    std::vector<std::uint64_t> wanted(FNET_FILTER_COUNT * FNET_FILTER_WORDS);
     for (const FilteredPorts& ports : published)
         for (const FilterWord& word : filter_words(ports)) wanted[word.index] |= word.mask;
+    for (const IpPrefix& subnet : subnets)
+        for (std::uint32_t bit = first_bits(subnet.address()); bit <= first_bits(subnet.last()); ++bit)
+            wanted[subnet_region(subnet) * FNET_FILTER_WORDS + bit / 64] |= std::uint64_t{1} << (bit % 64);
     std::vector<std::uint32_t> wrong;
     CHECK_OK(filters_.for_each([&](const std::uint32_t index, const std::uint64_t word) {
         if (index < wanted.size() && word != wanted[index]) wrong.push_back(index);
     }));
     for (const std::uint32_t index : wrong) CHECK_OK(filters_.put(index, wanted[index]));
-    return ok();
+    return !wrong.empty();
 }
 
 Status Datapath::set_subnet_filter(const IpPrefix& subnet, bool on) const {
-    const std::uint32_t region = subnet.family() == Family::kIpv4 ? FNET_FILTER_SUBNET4 : FNET_FILTER_SUBNET6;
+    const std::uint32_t region = subnet_region(subnet);
     const std::uint32_t first = first_bits(subnet.address());
     const std::uint32_t last = first_bits(subnet.last());
     std::vector<bool> kept(65536, false);  // bits that another subnet needs

@@ -51,6 +51,9 @@ struct AttachedHook {
     std::string name;           ///< e.g. "tcx ingress tc_uplink"
     int ifindex = 0;            ///< 0 for cgroup hooks
     std::uint32_t link_id = 0;  ///< 0 for clsact filters
+    bool ours = true;           ///< what runs there is the program that is pinned; else somebody put in another one
+
+    friend bool operator==(const AttachedHook&, const AttachedHook&) = default;
 };
 
 struct MapUsage {
@@ -96,6 +99,8 @@ public:
     Status attach_cgroup(const std::filesystem::path& cgroup, bool guard);
     /// These and no others are there.
     bool cgroup_attached(bool guard) const;
+    /// Those of attached() that are links: all of them where the kernel has tcx. Opens nothing else, and needs no lock.
+    static std::vector<AttachedHook> attached_links(const std::filesystem::path& pin_dir);
     /// What stands: links whose device is gone or that were detached by force, and filters that somebody removed, are left
     /// out.
     std::vector<AttachedHook> attached() const;
@@ -110,8 +115,8 @@ public:
     /// Sets or clears published ports in the uplink's pre-filter. The caller (who knows all services) clears only
     /// ports that no other service has.
     Status set_port_filter(const FilteredPorts& ports, bool on) const;
-    /// Exactly these, whatever was set before.
-    Status reset_port_filters(const std::vector<FilteredPorts>& published) const;
+    /// Exactly these, whatever was set before. True if something else was.
+    Result<bool> reset_filters(const std::vector<FilteredPorts>& published, const std::vector<IpPrefix>& subnets) const;
     Status set_subnet_filter(const IpPrefix& subnet, bool on) const;
 
     /// To be called after every change of addresses(), vteps(), tunnels() or endpoints(): what was judged by them before is

@@ -87,8 +87,12 @@ Status release_ports(Store& store, const ReservedPorts& gone) {
     return change_reserved(store, [&](const ReservedPorts& ours) { return ours.without(gone); });
 }
 
-Status sync_reserved_ports(Store& store, const ReservedPorts& wanted) {
-    return change_reserved(store, [&](const ReservedPorts&) { return wanted; });
+Result<bool> sync_reserved_ports(Store& store, const ReservedPorts& wanted) {
+    const auto saved = TRY(record_of(store, kReservedPath));
+    const ReservedPorts current = TRY(read_reserved_ports());
+    const ReservedPlan plan = plan_reserved(current, saved, wanted);
+    CHECK_OK(carry_out(store, current, saved, plan));
+    return plan.value != current;
 }
 
 Result<bool> reserved_ports_in_force(Store& store) {
@@ -128,7 +132,7 @@ Status restore_sysctls(Store& store) {
     for (const SavedSysctl& saved : TRY(store.sysctls())) {
         Status done = ok();
         if (saved.path == kReservedPath) {
-            done = sync_reserved_ports(store, {});
+            if (const auto synced = sync_reserved_ports(store, {}); !synced) done = synced.error();
         } else if (const auto value = read_sysctl(host_path(saved.path)); value && *value == saved.written) {
             done = write_sysctl(host_path(saved.path), saved.original);
         }

@@ -31,8 +31,8 @@ ReservedPorts ours_of(const std::optional<SavedSysctl>& saved);
 
 Status reserve_ports(Store& store, const ReservedPorts& more);
 Status release_ports(Store& store, const ReservedPorts& gone);
-/// Exactly these, whatever was reserved before.
-Status sync_reserved_ports(Store& store, const ReservedPorts& wanted);
+/// Exactly these, whatever was reserved before. True if the setting was another one.
+Result<bool> sync_reserved_ports(Store& store, const ReservedPorts& wanted);
 
 /// What lets the kernel deliver the replies of published ports to callers at 127.0.0.1 and the host's other addresses:
 /// route_localnet and accept_local of lo.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <functional>
 #include <thread>
 
 #include "userspace/control/container_routes.h"
@@ -39,6 +40,7 @@ Status ensure_ipv6_sysctl(const std::string& path, std::string_view value, bool 
 BridgeState read_bridge(const LinkInfo& link, const std::vector<LinkAddress>& addresses) {
     BridgeState state;
     state.name = link.name;
+    state.mac = link.mac;
     state.mtu = link.mtu;
     state.up = link.up;
     bool has_ipv4 = false;
@@ -81,7 +83,8 @@ Status write_bridge_sysctls(Netlink& netlink, const BridgeState& wanted) {
     return ensure_ipv6_sysctl(v6 + "disable_ipv6", "0", true);
 }
 
-Status make_bridge(Netlink& netlink, const BridgeState& wanted) {
+/// @p before_up gets the index of a bridge that is about to come up.
+Status make_bridge(Netlink& netlink, const BridgeState& wanted, const std::function<Status(IfIndex)>& before_up) {
     auto link = netlink.link(wanted.name);
     if (!link && link.error().kind != ErrorKind::kNotFound) return link.error();
     if (!link) {
@@ -104,6 +107,7 @@ Status make_bridge(Netlink& netlink, const BridgeState& wanted) {
     for (const IpPrefix& address : wanted.addresses)
         if (!has(address)) CHECK_OK(unless_exists(netlink.add_address(link->index, address)));
     crash_point();
+    if (wanted.up && !link->up) CHECK_OK(before_up(link->index));
     LinkChange change;
     if (link->mtu != wanted.mtu) change.mtu = wanted.mtu;
     if (link->mac != kGatewayMac) change.mac = kGatewayMac;
@@ -123,13 +127,15 @@ Status put_service(const Datapath& datapath, const PublishedPort& port, const Se
     return ok();
 }
 
-/// Makes @p port a port of the network's bridge. A port that joins has the bridge's defaults, whatever it had before.
-Status join_bridge(Netlink& netlink, IfIndex port, IfIndex bridge, const Network& network) {
+/// Makes @p port a port of the network's bridge. A port that joins has the bridge's defaults, whatever it had before: where they
+/// would let it reach the others for a moment it is taken down.
+Status join_bridge(Netlink& netlink, const LinkInfo& port, IfIndex bridge, const Network& network) {
     LinkChange change;
     change.master = bridge;
-    CHECK_OK(netlink.set_link(port, change));
+    if (port.up && port.master != bridge && !network.icc) change.up = false;
+    CHECK_OK(netlink.set_link(port.index, change));
     // What the programs do, done by the bridge too: they know the addresses that were assigned, not link-local ones.
-    return netlink.set_bridge_port(port, {.isolated = !network.icc});
+    return netlink.set_bridge_port(port.index, {.isolated = !network.icc});
 }
 
 Status put_endpoint(Node& node, const Endpoint& endpoint, const Network& network, IfIndex bridge) {
@@ -152,7 +158,12 @@ Status put_endpoint(Node& node, const Endpoint& endpoint, const Network& network
 struct Apply {
     Node& node;
 
-    Status operator()(const MakeBridge& step) const { return make_bridge(node.netlink(), step.wanted); }
+    Status operator()(const MakeBridge& step) const {
+        return make_bridge(node.netlink(), step.wanted, [&](IfIndex device) -> Status {
+            CHECK_OK(node.datapath().devices().put(device, {FNET_DEVICE_BRIDGE, network_id_of_bridge_ifname(step.wanted.name)}));
+            return node.datapath().attach_bridge(static_cast<int>(device));
+        });
+    }
     Status operator()(const MakeVxlan& step) const {
         return make_vxlan(node.netlink(), step.wanted,
                           [&](IfIndex device) { return node.datapath().attach_vxlan(static_cast<int>(device)); });
@@ -201,7 +212,7 @@ struct Apply {
     Status operator()(const InstallEndpoint& step) const {
         const LinkInfo bridge = TRY(node.netlink().link(step.network.bridge));
         CHECK_OK(put_endpoint(node, step.endpoint, step.network, bridge.index));
-        CHECK_OK(join_bridge(node.netlink(), step.endpoint.host_ifindex, bridge.index, step.network));
+        CHECK_OK(join_bridge(node.netlink(), TRY(node.netlink().link(step.endpoint.host_ifindex)), bridge.index, step.network));
         return node.netlink().set_up(step.endpoint.host_ifindex);
     }
     Status operator()(const DropEndpoint& step) const {
@@ -393,7 +404,7 @@ Result<ActualState> read_actual(Netlink& netlink, const Datapath& datapath) {
     CHECK_OK(datapath.services().for_each([&](const auto& key, const auto& value) { actual.services.emplace(key, value); }));
     CHECK_OK(datapath.sources().for_each([&](const auto& key, const auto& value) { actual.sources.emplace(key, value); }));
     for (const AttachedHook& hook : datapath.attached())
-        if (hook.ifindex > 0) ++actual.hooks[static_cast<std::uint32_t>(hook.ifindex)];
+        if (hook.ifindex > 0 && hook.ours) ++actual.hooks[static_cast<std::uint32_t>(hook.ifindex)];
     actual.loopback_sysctls = loopback_sysctls_in_force();
     return actual;
 }
@@ -411,7 +422,10 @@ Status apply_plan(Node& node, const Plan& plan) {
     for (const Step& step : plan) {
         Status done = std::visit(Apply{node}, step);
         crash_point();
-        if (done) continue;
+        if (done) {
+            node.note_repair(kind_of(step), explain(step));
+            continue;
+        }
         // The other steps do not depend on this one, and a node that mostly works is better than one that does not.
         Error error = std::move(done).error().in(describe(step));
         if (first) {
@@ -436,8 +450,10 @@ Status build_endpoint(Node& node, Endpoint& endpoint, const Network& network, co
     spec.group = kVethGroup;
     const VethPair pair = TRY(node.netlink().create_veth(spec, netns));
     endpoint.host_ifindex = pair.host;
+    LinkInfo fresh;
+    fresh.index = pair.host;
     crash_point();
-    CHECK_OK(join_bridge(node.netlink(), pair.host, bridge.index, network));
+    CHECK_OK(join_bridge(node.netlink(), fresh, bridge.index, network));
     // Map entries and programs before the first packet can come.
     CHECK_OK(put_endpoint(node, endpoint, network, bridge.index));
     CHECK_OK(node.netlink().set_up(pair.host));

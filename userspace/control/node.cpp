@@ -65,6 +65,12 @@ std::uint32_t number_or(const std::optional<std::string>& text, std::uint32_t fa
     return text ? static_cast<std::uint32_t>(std::strtoul(text->c_str(), nullptr, 10)) : fallback;
 }
 
+std::string names_of(const std::vector<Uplink>& uplinks) {
+    std::string names;
+    for (const Uplink& uplink : uplinks) names += (names.empty() ? "" : ", ") + uplink.name;
+    return names.empty() ? "none" : names;
+}
+
 }  // namespace
 
 Result<FlowTimeouts> stored_timeouts(Store& store) {
@@ -89,9 +95,11 @@ bool is_alive(const Netlink& netlink, const Endpoint& endpoint) {
     return netns && netns->identity() == endpoint.netns_id;
 }
 
-Result<Node> Node::open(const NodePaths& paths, Need need, const PrepareRequest& request, std::chrono::milliseconds patience) {
+Result<Node> Node::open(const NodePaths& paths, Need need, const PrepareRequest& request, std::chrono::milliseconds patience,
+                        Repairs* repairs) {
     CHECK_OK(require_capabilities({Capability::kNetAdmin, Capability::kSysAdmin}));
-    if (need == Need::kExisting && !has_database(paths))
+    const bool must_exist = need == Need::kExisting || need == Need::kRepaired;
+    if (must_exist && !has_database(paths))
         return not_found("open node " + paths.state_dir.string() + ": it was never prepared", kNotPreparedHint);
     Netlink netlink = TRY(Netlink::open());
     if (need == Need::kPrepared && !has_database(paths)) CHECK_OK(preflight(netlink, request));
@@ -106,13 +114,13 @@ Result<Node> Node::open(const NodePaths& paths, Need need, const PrepareRequest&
         held.remove_file();
         if (made_root || !paths.own_root) fs::remove(paths.run_dir, ignored);  // only if it is empty
     };
-    auto store = Store::open(paths.state_dir, need == Need::kExisting ? Store::OpenMode::kExisting : Store::OpenMode::kCreate);
+    auto store = Store::open(paths.state_dir, must_exist ? Store::OpenMode::kExisting : Store::OpenMode::kCreate);
     if (!store) {
         if (fresh) leave_nothing(lock);
         return std::move(store).error();
     }
     crash_point();
-    Node node{paths, std::move(lock), *std::move(store), std::move(netlink), cookie};
+    Node node{paths, std::move(lock), *std::move(store), std::move(netlink), cookie, repairs};
     if (fresh && made_root) CHECK_OK(node.store_.set_setting(setting::kMadeRoot, "1"));
     if (Status up = node.bring_up(need, request); !up) {
         // A first preparation that fails leaves nothing behind.
@@ -147,8 +155,8 @@ Status Node::bring_up(Need need, const PrepareRequest& request) {
         std::vector<fs::path> others = pinned_versions(paths_);
         std::erase(others, paths_.pins);
         if (!others.empty()) full = true;
-        if (!full) full = !TRY(cheap_checks_pass());
-        if (full) CHECK_OK(repair());
+        if (!full && need != Need::kRepaired) full = !TRY(cheap_checks_pass());
+        if (full || need == Need::kRepaired) CHECK_OK(repair());
         CHECK_OK(supersede(others));
     }
     if (!full && !rebooted_) return ok();
@@ -173,7 +181,10 @@ Status Node::check_boot_and_netns(bool& full) {
 
 Status Node::write_settings(const PrepareRequest& request, bool first, bool& full) {
     const std::vector<Uplink> stored = TRY(store_.uplinks());
-    UplinkChoice choice = TRY(find_uplinks(netlink_, request.uplinks, request.replace_uplinks, stored));
+    auto found = find_uplinks(netlink_, request.uplinks, request.replace_uplinks, stored);
+    // A node that is prepared goes on without an uplink, and takes the next one that comes.
+    if (!found && (first || !request.uplinks.empty())) return std::move(found).error();
+    UplinkChoice choice = found ? *std::move(found) : UplinkChoice{{}, {found.error().message + "; " + found.error().hint}};
     for (std::string& warning : choice.warnings) warnings_.push_back(std::move(warning));
     const auto masquerade_before = TRY(stored_masquerade(store_));
     const PortRange local_ports = TRY(local_port_range());
@@ -207,6 +218,7 @@ Status Node::write_settings(const PrepareRequest& request, bool first, bool& ful
         return ok();
 
     full = true;
+    if (!same_uplinks) note_repair(RepairKind::kUplink, "uplinks are now " + names_of(uplinks_) + " (were " + names_of(stored) + ")");
     std::optional<Network> network;
     if (!has_default) network = TRY(draft_network(store_, netlink_, {.name = std::string{kDefaultNetworkName}}));
     Transaction transaction = TRY(store_.begin(Durability::kPowerLoss));
@@ -235,6 +247,7 @@ Status Node::open_datapath(bool reload, bool& full) {
         CHECK_OK(store_.set_setting(setting::kMountedBpffs, "1"));
         crash_point();
     }
+    if (paths_.yields_to_other_builds) CHECK_OK(yield_to_other_builds());
     DatapathConfig config;
     config.max_flows = number_or(TRY(store_.setting(setting::kMaxFlows)), config.max_flows);
     config.masquerade = TRY(stored_masquerade(store_)).value_or(config.masquerade);
@@ -254,6 +267,7 @@ Status Node::open_datapath(bool reload, bool& full) {
         CHECK_OK(make_directories(paths_.pins_parent.string(), 0700));
         const Features features = TRY(probe_features());
         datapath_ = TRY(Datapath::load(paths_.pins, config, features));
+        note_repair(RepairKind::kDatapath, "load programs and maps");
         full = true;
     } else {
         datapath_ = TRY(Datapath::open(paths_.pins));
@@ -261,9 +275,20 @@ Status Node::open_datapath(bool reload, bool& full) {
         full = true;
         if (former_masquerade_) CHECK_OK(warn_of_lost_flows(*former_masquerade_, config.masquerade));
         CHECK_OK(datapath_->replace_programs(config, TRY(probe_features())));
+        note_repair(RepairKind::kDatapath, "replace the programs by those of this build and configuration");
     }
     crash_point();
     return store_.set_setting(setting::kLoaded, wanted);
+}
+
+Status Node::yield_to_other_builds() {
+    std::vector<fs::path> others = pinned_versions(paths_);
+    std::erase(others, paths_.pins);
+    const auto loaded = TRY(store_.setting(setting::kLoaded));
+    const bool other_build = loaded && !loaded->ends_with(" build " + Datapath::build_id());
+    if (others.empty() && !other_build) return ok();
+    return conflict("open node " + paths_.state_dir.string() + ": another build of fastnet has taken it over",
+                    "restart this process, so that it is of the same build");
 }
 
 Status Node::warn_of_lost_flows(const PortRange& former, const PortRange& masquerade) {
@@ -282,6 +307,7 @@ Status Node::supersede(const std::vector<fs::path>& others) {
         if (Datapath::is_loaded(other))
             warn("the datapath of another version of fastnet was replaced: connections that it forwarded or translated have ended");
         CHECK_OK(datapath_->supersede(other));
+        note_repair(RepairKind::kDatapath, "unload the datapath of another version of fastnet");
         crash_point();
     }
     return ok();
@@ -300,7 +326,9 @@ Status Node::attach_cgroup() {
                 "networks of its peers");
         return ok();
     }
-    if (Status attached = datapath_->attach_cgroup(*mount, guard); !attached)
+    if (Status attached = datapath_->attach_cgroup(*mount, guard); attached)
+        note_repair(RepairKind::kProgram, "hold published ports by the cgroup hooks");
+    else
         warn("published ports are reserved but not held, since the cgroup hooks at " + *mount + " failed: " + attached.error().message);
     crash_point();
     return ok();
@@ -324,6 +352,7 @@ Status Node::finish_interrupted(bool& full) {
     for (Endpoint endpoint : interrupted) {
         if (rebooted_) endpoint.host_ifindex = 0;
         CHECK_OK(remove(endpoint));
+        note_repair(RepairKind::kInterrupted, "remove endpoint '" + endpoint.name + "', which a command left half done");
     }
     return ok();
 }
@@ -332,6 +361,7 @@ Status Node::collect_dead() {
     for (Endpoint& endpoint : TRY(store_.endpoints())) {
         if (!is_alive(netlink_, endpoint)) {
             CHECK_OK(remove(endpoint));
+            note_repair(RepairKind::kDeadEndpoint, "remove endpoint '" + endpoint.name + "', whose namespace or interface is gone");
             collected_.push_back(std::move(endpoint));
         } else {
             living_.push_back(std::move(endpoint));
@@ -424,8 +454,12 @@ Status Node::repair() {
         reserved.add(port.host_ports);
         published.push_back({port.family(), port.protocol, port.host_ports});
     }
-    CHECK_OK(datapath_->reset_port_filters(published));
-    return sync_reserved_ports(store_, reserved);
+    std::vector<IpPrefix> subnets;
+    for (const Network& network : desired.networks) subnets.insert(subnets.end(), network.subnets.begin(), network.subnets.end());
+    if (TRY(datapath_->reset_filters(published, subnets)))
+        note_repair(RepairKind::kFilter, "correct the filters of published ports and container subnets");
+    if (TRY(sync_reserved_ports(store_, reserved))) note_repair(RepairKind::kReservedPorts, "reserve the published ports");
+    return ok();
 }
 
 }  // namespace fastnet

@@ -17,6 +17,7 @@
 #include "loader/datapath.h"
 #include "userspace/control/paths.h"
 #include "userspace/control/plan.h"
+#include "userspace/control/repairs.h"
 #include "userspace/control/requests.h"
 #include "userspace/host/netlink.h"
 #include "userspace/store/node_lock.h"
@@ -38,12 +39,14 @@ enum class Need {
     kExisting,  ///< the node as it is; an unknown node is not found
     kRecords,   ///< the database, for endpoints that use no datapath
     kPrepared,  ///< datapath, uplinks and the default network
+    kRepaired,  ///< as kExisting, and repair() in any case: not only where the cheap checks find something
 };
 
 class Node {
 public:
+    /// @p repairs, which outlives the Node, gets what was put right, also when opening fails in the end.
     static Result<Node> open(const NodePaths& paths, Need need, const PrepareRequest& request = {},
-                             std::chrono::milliseconds patience = NodeLock::kDefaultPatience);
+                             std::chrono::milliseconds patience = NodeLock::kDefaultPatience, Repairs* repairs = nullptr);
 
     Store& store() { return store_; }
     Netlink& netlink() { return netlink_; }
@@ -55,6 +58,9 @@ public:
     const std::vector<Uplink>& uplinks() const { return uplinks_; }
     void warn(std::string text) {  ///< once, however often it is said
         if (std::find(warnings_.begin(), warnings_.end(), text) == warnings_.end()) warnings_.push_back(std::move(text));
+    }
+    void note_repair(RepairKind kind, std::string what) {
+        if (repairs_ != nullptr) repairs_->push_back({kind, std::move(what)});
     }
     /// Endpoints that open() found dead; of this boot only.
     const std::vector<Endpoint>& collected() const { return collected_; }
@@ -72,13 +78,20 @@ public:
     Status remove(const Endpoint& endpoint);
 
 private:
-    Node(NodePaths paths, NodeLock lock, Store store, Netlink netlink, std::uint64_t cookie)
-        : paths_{std::move(paths)}, lock_{std::move(lock)}, store_{std::move(store)}, netlink_{std::move(netlink)}, netns_cookie_{cookie} {}
+    Node(NodePaths paths, NodeLock lock, Store store, Netlink netlink, std::uint64_t cookie, Repairs* repairs)
+        : paths_{std::move(paths)},
+          lock_{std::move(lock)},
+          store_{std::move(store)},
+          netlink_{std::move(netlink)},
+          netns_cookie_{cookie},
+          repairs_{repairs} {}
 
     Status bring_up(Need need, const PrepareRequest& request);
     Status check_boot_and_netns(bool& full);
     Status write_settings(const PrepareRequest& request, bool first, bool& full);
     Status open_datapath(bool reload, bool& full);
+    /// kConflict if the programs are another build's, and this process leaves them alone.
+    Status yield_to_other_builds();
     /// The programs know one range: replies to a port outside it are taken for the host's own.
     Status warn_of_lost_flows(const PortRange& former, const PortRange& masquerade);
     /// Of other versions of fastnet: attached before us, their programs would act on what their own maps say.
@@ -96,6 +109,7 @@ private:
     Netlink netlink_;
     std::optional<Datapath> datapath_{};
     std::uint64_t netns_cookie_ = 0;
+    Repairs* repairs_ = nullptr;
     std::string boot_id_{};
     bool rebooted_ = false;
     std::uint32_t default_mtu_ = 1500;

@@ -13,6 +13,44 @@ constexpr unsigned kVxlanHooks = 2;
 constexpr unsigned kEndpointHooks = 1;
 constexpr unsigned kLoopbackHooks = 1;
 
+/// What is wrong with a thing, in a list.
+class Reasons {
+public:
+    void add(bool wrong, std::string_view what) {
+        if (wrong) text_.append(text_.empty() ? "" : ", ").append(what);
+    }
+    const std::string& text() const { return text_; }
+
+private:
+    std::string text_;
+};
+
+/// Of what is there, against what is wanted.
+std::string difference(const BridgeState& present, const BridgeState& wanted) {
+    Reasons reasons;
+    reasons.add(present.up != wanted.up, "it is down");
+    for (const IpPrefix& address : wanted.addresses) reasons.add(!present.addresses.contains(address), "it lacks " + address.to_string());
+    for (const IpPrefix& address : present.addresses) reasons.add(!wanted.addresses.contains(address), "it has " + address.to_string());
+    reasons.add(present.forwards4 != wanted.forwards4 || present.forwards6 != wanted.forwards6, "its forwarding setting");
+    reasons.add(present.ipv6 != wanted.ipv6, "its disable_ipv6 setting");
+    reasons.add(present.mtu != wanted.mtu, "its MTU");
+    reasons.add(present.mac != wanted.mac, "its MAC address");
+    return reasons.text();
+}
+
+std::string difference(const VxlanState& present, const VxlanState& wanted) {
+    Reasons reasons;
+    reasons.add(present.vni != wanted.vni, "its VNI or port");
+    reasons.add(present.up != wanted.up, "it is down");
+    reasons.add(present.bridge != wanted.bridge, "it is no port of " + wanted.bridge);
+    for (const IpAddress& peer : wanted.peers) reasons.add(!present.peers.contains(peer), "it lacks peer " + peer.to_string());
+    for (const IpAddress& peer : present.peers) reasons.add(!wanted.peers.contains(peer), "it has peer " + peer.to_string());
+    reasons.add(present.mtu != wanted.mtu, "its MTU");
+    reasons.add(present.isolated != wanted.isolated, wanted.isolated ? "it is not isolated" : "it is isolated");
+    reasons.add(present.learns != wanted.learns || present.port_learns != wanted.port_learns, "it learns");
+    return reasons.text();
+}
+
 class Differ {
 public:
     Differ(const DesiredState& desired, const ActualState& actual) : desired_{desired}, actual_{actual} {}
@@ -199,13 +237,21 @@ private:
         for (const Network& network : desired_.networks) {
             const BridgeState wanted = bridge_wanted(network, desired_);
             const auto present = actual_.bridges.find(wanted.name);
-            if (present == actual_.bridges.end() || present->second != wanted) add(MakeBridge{wanted});
+            if (present == actual_.bridges.end()) {
+                add(MakeBridge{wanted, "it is missing"});
+            } else if (present->second != wanted) {
+                add(MakeBridge{wanted, difference(present->second, wanted)});
+            }
         }
         for (const Network& network : desired_.networks) {
             if (network.driver != NetworkDriver::kOverlay) continue;
             const VxlanState wanted = vxlan_wanted(network, desired_);
             const auto present = actual_.vxlans.find(wanted.name);
-            if (present == actual_.vxlans.end() || present->second != wanted) add(MakeVxlan{wanted});
+            if (present == actual_.vxlans.end()) {
+                add(MakeVxlan{wanted, "it is missing"});
+            } else if (present->second != wanted) {
+                add(MakeVxlan{wanted, difference(present->second, wanted)});
+            }
         }
     }
 
@@ -246,7 +292,8 @@ private:
         for (const Endpoint& endpoint : desired_.endpoints) {
             const Network* network = network_of(endpoint);
             if (network == nullptr) continue;
-            if (needs_install(endpoint, *network)) add(InstallEndpoint{endpoint, *network});
+            if (std::string why = reason_to_install(endpoint, *network); !why.empty())
+                add(InstallEndpoint{endpoint, *network, std::move(why)});
         }
         for (const auto& [key, value] : addresses_) {
             const auto present = actual_.addresses.find(key);
@@ -254,15 +301,21 @@ private:
         }
     }
 
-    bool needs_install(const Endpoint& endpoint, const Network& network) const {
+    /// Empty: all of it is there.
+    std::string reason_to_install(const Endpoint& endpoint, const Network& network) const {
         const auto link = actual_.links.find(endpoint.host_ifname);
         const std::uint32_t bridge = index_of(network.bridge);
-        if (bridge == 0 || link == actual_.links.end() || link->second.master != bridge || !link->second.up ||
-            link->second.isolated == network.icc)
-            return true;
+        Reasons reasons;
+        reasons.add(bridge == 0 || link == actual_.links.end() || link->second.master != bridge, "no port of " + network.bridge);
+        if (link != actual_.links.end()) {
+            reasons.add(!link->second.up, "down");
+            reasons.add(link->second.isolated == network.icc, network.icc ? "isolated from the other ports" : "not isolated");
+        }
         const auto present = actual_.endpoints.find(endpoint.host_ifindex);
-        return present == actual_.endpoints.end() || !same_endpoint(endpoint_value(endpoint, network, bridge), present->second) ||
-               hooks_of(endpoint.host_ifindex) < kEndpointHooks;
+        const bool known = present != actual_.endpoints.end() && same_endpoint(endpoint_value(endpoint, network, bridge), present->second);
+        reasons.add(!known, "not on record in the packet path");
+        reasons.add(hooks_of(endpoint.host_ifindex) < kEndpointHooks, "without its program");
+        return reasons.text();
     }
 
     void put_services() {
@@ -369,10 +422,50 @@ struct Describe {
     }
 };
 
+struct KindOf {
+    RepairKind operator()(const MakeBridge&) const { return RepairKind::kBridge; }
+    RepairKind operator()(const MakeVxlan&) const { return RepairKind::kVxlan; }
+    RepairKind operator()(const RemoveLink&) const { return RepairKind::kLink; }
+    RepairKind operator()(const PutDevice&) const { return RepairKind::kDevice; }
+    RepairKind operator()(const DropDevice&) const { return RepairKind::kDevice; }
+    RepairKind operator()(const PutSubnet&) const { return RepairKind::kSubnet; }
+    RepairKind operator()(const DropSubnet&) const { return RepairKind::kSubnet; }
+    RepairKind operator()(const AttachUplink&) const { return RepairKind::kProgram; }
+    RepairKind operator()(const AttachBridge&) const { return RepairKind::kProgram; }
+    RepairKind operator()(const AttachVxlan&) const { return RepairKind::kProgram; }
+    RepairKind operator()(const ServeLoopback&) const { return RepairKind::kProgram; }
+    RepairKind operator()(const DetachHooks&) const { return RepairKind::kProgram; }
+    RepairKind operator()(const InstallEndpoint&) const { return RepairKind::kEndpoint; }
+    RepairKind operator()(const DropEndpoint&) const { return RepairKind::kEndpoint; }
+    RepairKind operator()(const PutAddress&) const { return RepairKind::kAddress; }
+    RepairKind operator()(const DropAddress&) const { return RepairKind::kAddress; }
+    RepairKind operator()(const PutTunnel&) const { return RepairKind::kPeer; }
+    RepairKind operator()(const DropTunnel&) const { return RepairKind::kPeer; }
+    RepairKind operator()(const PutVtep&) const { return RepairKind::kPeer; }
+    RepairKind operator()(const DropVtep&) const { return RepairKind::kPeer; }
+    RepairKind operator()(const PutService&) const { return RepairKind::kPort; }
+    RepairKind operator()(const DropService&) const { return RepairKind::kPort; }
+    RepairKind operator()(const DropSources&) const { return RepairKind::kSource; }
+};
+
 }  // namespace
 
 std::string describe(const Step& step) {
     return std::visit(Describe{}, step);
+}
+
+std::string explain(const Step& step) {
+    const std::string why = std::visit(
+        [](const auto& one) {
+            if constexpr (requires { one.why; }) return one.why;
+            return std::string{};
+        },
+        step);
+    return describe(step) + (why.empty() ? "" : " (" + why + ")");
+}
+
+RepairKind kind_of(const Step& step) {
+    return std::visit(KindOf{}, step);
 }
 
 BridgeState bridge_wanted(const Network& network, const DesiredState& desired) {

@@ -14,6 +14,7 @@
 #include "bpf/abi/service.h"
 #include "bpf/abi/tunnel.h"
 #include "loader/base/net_types.h"
+#include "userspace/control/repairs.h"
 #include "userspace/control/translate.h"
 #include "userspace/control/vxlan.h"
 #include "userspace/host/netlink.h"
@@ -26,6 +27,7 @@ namespace fastnet {
 
 struct BridgeState {
     std::string name{};
+    MacAddress mac = kGatewayMac;
     std::uint32_t mtu = 1500;
     std::set<IpPrefix> addresses{};  ///< gateways with the subnet's length; link-local ones are left out
     bool up = true;
@@ -72,13 +74,15 @@ struct ActualState {
 };
 
 // --- steps --------------------------------------------------------------------------------------------------------
-/// Makes the bridge, or corrects what differs.
+/// Makes the bridge, or corrects what differs. It does not come up before its gates stand.
 struct MakeBridge {
     BridgeState wanted;
+    std::string why{};  ///< for people: what is wrong with it
 };
 /// Makes the vxlan device of an overlay network, or corrects what differs. It does not come up before its gates stand.
 struct MakeVxlan {
     VxlanState wanted;
+    std::string why{};
 };
 struct RemoveLink {
     std::string name;
@@ -115,6 +119,7 @@ struct DetachHooks {
 struct InstallEndpoint {
     Endpoint endpoint;
     Network network;
+    std::string why{};
 };
 struct DropEndpoint {
     std::uint32_t ifindex;
@@ -164,6 +169,8 @@ using Plan = std::vector<Step>;
 
 /// One line, for people.
 std::string describe(const Step& step);
+std::string explain(const Step& step);  ///< with the reason, where one is known
+RepairKind kind_of(const Step& step);
 
 /// The order is safe at every cut: what restricts comes before what permits, what permits goes first.
 Plan diff(const DesiredState& desired, const ActualState& actual);

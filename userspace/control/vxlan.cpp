@@ -118,6 +118,11 @@ Status make_vxlan(Netlink& netlink, const VxlanState& wanted, const std::functio
         if (!TRY(set_peers(netlink, link->index, wanted.peers)))
             return failed("make " + what_of(wanted) + ": the kernel takes no peers of this address family");
     }
+    // A port that joins learns and reaches the others at first.
+    if (link->up && !wanted.bridge.empty() && link->master != TRY(netlink.link(wanted.bridge)).index) {
+        CHECK_OK(netlink.set_up(link->index, false));
+        link->up = false;
+    }
     CHECK_OK(join(netlink, *link, wanted));
     if (link->up == wanted.up) return ok();
     if (wanted.up && before_up) CHECK_OK(before_up(link->index));

@@ -53,9 +53,12 @@ Result<NodeLock> NodeLock::acquire(const std::filesystem::path& dir, std::chrono
         if (!fd) return sys_error(errno, "open lock " + path.string());
         while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
             if (errno != EWOULDBLOCK && errno != EINTR) return sys_error(errno, "take lock " + path.string());
-            if (std::chrono::steady_clock::now() > deadline)
-                return failed("take lock " + path.string() + ": held by " + holder_of(fd.get()),
-                              "wait for the other fastnet command to end, or end it");
+            if (std::chrono::steady_clock::now() > deadline) {
+                Error held = failed("take lock " + path.string() + ": held by " + holder_of(fd.get()),
+                                    "wait for the other fastnet command to end, or end it");
+                held.sys_errno = EWOULDBLOCK;
+                return held;
+            }
             std::this_thread::sleep_for(kPoll);
         }
         if (!is_current(fd.get(), path)) continue;

@@ -15,7 +15,7 @@ public:
     static constexpr std::chrono::milliseconds kDefaultPatience{60'000};
 
     /// Takes DIR/lock exclusively, makes DIR (mode 0700) if needed; waits up to @p patience for another holder, then an
-    /// error that names the holder's pid.
+    /// error that names the holder's pid (sys_errno EWOULDBLOCK).
     static Result<NodeLock> acquire(const std::filesystem::path& dir, std::chrono::milliseconds patience = kDefaultPatience);
 
     /// Unlinks the file while it is held: the last step of cleanup. Safe against processes that wait for it.

@@ -86,6 +86,24 @@ TEST(Plan, EachMissingPieceIsPutBackAlone) {
     }
 }
 
+TEST(Plan, StepsSayWhatIsWrong) {
+    const auto explained = [](void (*break_it)(ActualState&)) {
+        ActualState actual = actual_overlay_node();
+        break_it(actual);
+        const Plan plan = diff(desired_overlay_node(), actual);
+        return plan.empty() ? std::string{} : explain(plan.front());
+    };
+    EXPECT_EQ(explained([](ActualState& s) { s.bridges.at("fn-1-default").addresses.clear(); }),
+              "set up bridge fn-1-default (it lacks 172.30.0.1/16)");
+    EXPECT_EQ(explained([](ActualState& s) { s.bridges.at("fn-1-default").mac = {}; }), "set up bridge fn-1-default (its MAC address)");
+    EXPECT_EQ(explained([](ActualState& s) { s.bridges.erase("fn-1-default"); }), "set up bridge fn-1-default (it is missing)");
+    EXPECT_EQ(explained([](ActualState& s) { s.vxlans.at("fnx-2").peers.clear(); }),
+              "set up vxlan interface fnx-2 (it lacks peer 192.0.2.7)");
+    EXPECT_EQ(explained([](ActualState& s) { s.links.at("fnv-3").master = 0; }), "install endpoint 'web' (no port of fn-1-default)");
+    EXPECT_EQ(explained([](ActualState& s) { s.hooks.erase(kWebIndex); }), "install endpoint 'web' (without its program)");
+    EXPECT_EQ(explained([](ActualState& s) { s.hooks.erase(kUplinkIndex); }), "attach to uplink eth0");
+}
+
 TEST(Plan, PortOfANetworkWithoutIccIsIsolated) {
     DesiredState desired = desired_node();
     desired.networks[0].icc = false;
