@@ -16,6 +16,7 @@
 #include "loader/base/handle.h"
 #include "userspace/agent/http_part.h"
 #include "userspace/agent/log.h"
+#include "userspace/agent/reconcile.h"
 #include "userspace/agent/status.h"
 #include "userspace/agent/supervisor.h"
 #include "userspace/control/agent_link.h"
@@ -169,7 +170,7 @@ private:
 }  // namespace
 
 std::vector<PartMaker> standard_parts() {
-    return {};
+    return {[](const PartContext& context) { return std::make_unique<ReconcilePart>(context); }};
 }
 
 Status run_agent(const AgentRequest& request, const std::vector<PartMaker>& makers) {

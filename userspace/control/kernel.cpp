@@ -423,7 +423,7 @@ Status apply_plan(Node& node, const Plan& plan) {
         Status done = std::visit(Apply{node}, step);
         crash_point();
         if (done) {
-            node.note_repair(kind_of(step), explain(step));
+            node.note_repair(kind_of(step), explain(step), subject_of(step));
             continue;
         }
         // The other steps do not depend on this one, and a node that mostly works is better than one that does not.

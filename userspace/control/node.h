@@ -59,8 +59,8 @@ public:
     void warn(std::string text) {  ///< once, however often it is said
         if (std::find(warnings_.begin(), warnings_.end(), text) == warnings_.end()) warnings_.push_back(std::move(text));
     }
-    void note_repair(RepairKind kind, std::string what) {
-        if (repairs_ != nullptr) repairs_->push_back({kind, std::move(what)});
+    void note_repair(RepairKind kind, std::string what, std::string subject = {}) {
+        if (repairs_ != nullptr) repairs_->push_back({kind, std::move(what), std::move(subject)});
     }
     /// Endpoints that open() found dead; of this boot only.
     const std::vector<Endpoint>& collected() const { return collected_; }

@@ -464,6 +464,17 @@ std::string explain(const Step& step) {
     return describe(step) + (why.empty() ? "" : " (" + why + ")");
 }
 
+std::string subject_of(const Step& step) {
+    return std::visit(
+        [](const auto& one) -> std::string {
+            if constexpr (requires { one.wanted.name; }) return one.wanted.name;
+            if constexpr (requires { one.link; }) return one.link;
+            if constexpr (requires { one.endpoint; }) return one.endpoint.host_ifname;
+            return {};
+        },
+        step);
+}
+
 RepairKind kind_of(const Step& step) {
     return std::visit(KindOf{}, step);
 }

@@ -171,6 +171,7 @@ using Plan = std::vector<Step>;
 std::string describe(const Step& step);
 std::string explain(const Step& step);  ///< with the reason, where one is known
 RepairKind kind_of(const Step& step);
+std::string subject_of(const Step& step);  ///< the name of the link that it is about; empty: none
 
 /// The order is safe at every cut: what restricts comes before what permits, what permits goes first.
 Plan diff(const DesiredState& desired, const ActualState& actual);

@@ -36,6 +36,7 @@ std::string_view to_string(RepairKind kind);
 struct Repair {
     RepairKind kind = RepairKind::kBridge;
     std::string what{};
+    std::string subject{};  ///< the link that it is about, as Concern has it; empty: none, or several
     friend bool operator==(const Repair&, const Repair&) = default;
 };
 using Repairs = std::vector<Repair>;
