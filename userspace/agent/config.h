@@ -40,7 +40,7 @@ struct LogSettings {
 
 struct ReconcileSettings {
     bool enabled = true;
-    std::chrono::milliseconds interval{30'000};  ///< between two checks without a cause
+    std::chrono::milliseconds interval{10'000};  ///< between two checks without a cause
     std::chrono::milliseconds debounce{50};      ///< how long changes are collected before a repair
     friend bool operator==(const ReconcileSettings&, const ReconcileSettings&) = default;
 };
