@@ -114,7 +114,8 @@ private:
         std::vector<std::unique_ptr<Part>> parts;
         parts.push_back(std::make_unique<SocketPart>(request_.paths, status_));
         parts.push_back(std::make_unique<MetricsPart>(status_));
-        const PartContext context{request_.paths, log_, &status_.registry()};
+        PartContext context{request_.paths, log_, &status_.registry()};
+        context.paths.yields_to_other_builds = true;
         for (const PartMaker& make : makers) parts.push_back(make(context));
         supervisor_ = std::make_unique<Supervisor>(std::move(parts), log_);
         status_.watch(*supervisor_);

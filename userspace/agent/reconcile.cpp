@@ -52,6 +52,7 @@ ReconcilePart::ReconcilePart(const PartContext& context)
                     .Register(*context.metrics)
                     .Add({}, prometheus::Histogram::BucketBoundaries{0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5, 30})},
       paths_{context.paths} {
+    paths_.yields_to_other_builds = false;  // the first check takes the node over
     auto& family = prometheus::BuildCounter()
                        .Name("fastnet_repairs_total")
                        .Help("Things that were found missing or changed, and were put right.")
