@@ -35,16 +35,23 @@ std::vector<std::string> Pacer::checked(Outcome outcome, Duration took, Time now
     std::vector<std::string> contested;
     std::erase_if(history_, [&](const auto& one) { return now - std::max(one.second.last, one.second.until) > kCalm; });
     if (outcome == Outcome::kRepaired) {
+        Time latest = now;
         const bool known = std::any_of(pending_.begin(), pending_.end(), [&](const std::string& one) { return repaired.contains(one); });
         for (const std::string& subject : pending_) {
-            if (known && !repaired.contains(subject)) continue;  // it changed with the others
+            if (known && !repaired.contains(subject)) continue;
             History& history = history_[subject];
             ++history.repairs;
             history.last = now;
             if (history.repairs < kFreeRepairs) continue;
             history.until = now + doubled(kFirstBackOff, history.repairs - kFreeRepairs, settings_.interval);
             if (history.repairs == kFreeRepairs) contested.push_back(subject);
+            latest = std::max(latest, history.until);
         }
+        // What changes along with something that is fought over, as the ports of a bridge do, waits with it.
+        const bool all_contested = std::all_of(repaired.begin(), repaired.end(), [&](const std::string& one) { return is_contested(one); });
+        if (known && all_contested)
+            for (const std::string& subject : pending_)
+                if (!repaired.contains(subject)) history_[subject].until = latest;
     }
     pending_.clear();
     due_.reset();

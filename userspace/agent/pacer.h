@@ -38,12 +38,9 @@ public:
     bool waits_for_changes() const { return !due_; }  ///< no change is pending
     /// Somebody undoes what was repaired: each of @p subjects waits.
     bool is_contested(const std::string& subject) const;
-    /// The subjects whose changes the next check is for.
-    const std::set<std::string>& pending() const { return pending_; }
-
     enum class Outcome { kNothing, kRepaired, kFailed };
     /// Subjects that became contested by this check, which repaired @p repaired; where changes of none of these led to it, all
-    /// that did are held to have.
+    /// that did are held to have. A change that only came along with contested ones waits as they do.
     std::vector<std::string> checked(Outcome outcome, Duration took, Time now, const std::set<std::string>& repaired = {});
 
 private:

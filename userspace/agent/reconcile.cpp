@@ -204,9 +204,8 @@ void ReconcilePart::check(Pacer& pacer) {
 }
 
 void ReconcilePart::log_repairs(const Pacer& pacer) {
-    const auto& causes = pacer.pending();
     const bool contested =
-        !causes.empty() && std::all_of(causes.begin(), causes.end(), [&](const std::string& one) { return pacer.is_contested(one); });
+        std::all_of(last_.repairs.begin(), last_.repairs.end(), [&](const Repair& repair) { return pacer.is_contested(repair.subject); });
     const std::string after = cause_.empty() ? "" : ", after " + cause_;
     for (std::size_t i = 0; i < last_.repairs.size(); ++i) {
         if (i == kLinesPerCheck) {

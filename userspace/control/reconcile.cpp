@@ -22,6 +22,11 @@ std::optional<Role> role_of(const std::string& name, const std::set<std::string>
     return std::nullopt;
 }
 
+/// The kernel's own business.
+bool is_link_local(const IpAddress& address) {
+    return address.family() == Family::kIpv6 && address.bytes()[0] == 0xfe && (address.bytes()[1] & 0xc0U) == 0x80U;
+}
+
 std::string words_for(const NetworkChange& change, const std::string& name) {
     const std::string happened = change.gone ? " went" : " changed";
     std::string what;
@@ -63,6 +68,8 @@ std::optional<Concern> concern_of(const NetworkChange& change, const WatchedLink
         case NetworkChange::What::kLink:
         case NetworkChange::What::kFilter: break;
         case NetworkChange::What::kAddress:
+            if (*role != Role::kBridge || is_link_local(change.address.address())) return std::nullopt;
+            break;
         case NetworkChange::What::kSetting:
             if (*role != Role::kBridge) return std::nullopt;
             break;

@@ -52,6 +52,16 @@ TEST_F(ConcernTest, AddressesAndSettingsConcernBridgesOnly) {
     }
 }
 
+TEST_F(ConcernTest, LinkLocalAddressesConcernNobody) {
+    NetworkChange change;
+    change.what = What::kAddress;
+    change.link = 5;
+    change.address = *IpPrefix::parse_interface("fe80::66:6eff:fe00:1/64");
+    EXPECT_FALSE(concern_of(change, watched_).has_value());
+    change.address = *IpPrefix::parse_interface("fd00::1/64");
+    EXPECT_TRUE(concern_of(change, watched_).has_value());
+}
+
 TEST_F(ConcernTest, ForwardingEntriesConcernVxlanDevicesOnly) {
     EXPECT_EQ(subject_of(What::kForwarding, 6), "fnx-2");
     EXPECT_EQ(subject_of(What::kForwarding, 5), "") << "a bridge learns all day";
