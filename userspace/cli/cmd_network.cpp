@@ -31,7 +31,8 @@ void add_create(CLI::App& network, Context& context) {
                "Part of the subnet that addresses are picked from; nodes of one overlay keep apart by it (repeatable)", "CIDR");
     repeatable(
         "--opt", words->options,
-        "gateway_mode_ipv4 or gateway_mode_ipv6, each nat or routed; overlay: learning=on or off, vxlan_guard=on or off (repeatable)",
+        "gateway_mode_ipv4 or gateway_mode_ipv6, each nat or routed; overlay: learning=on or off, vxlan_guard=on or off, scope=local or "
+        "cluster (repeatable)",
         "KEY=VALUE");
     command->add_option("--mtu", words->mtu, "MTU; without it the uplink's, in an overlay without what VXLAN costs")->type_name("N");
     command->add_flag("--internal", words->internal, "No way out, no published ports");
@@ -43,6 +44,9 @@ void add_create(CLI::App& network, Context& context) {
     command->add_option("--parent", words->parent, "Host interface (drivers macvlan and ipvlan)")->type_name("DEV");
     add_json_flag(*command, context);
     command->footer(
+        "An overlay of scope cluster is made on all nodes by their agents, which give each node blocks of its addresses. It is the "
+        "default\n"
+        "where the agent uses etcd, else it is local.\n"
         "Example:\n"
         "  fastnet network create blue\n"
         "  fastnet network create blue --subnet 10.99.0.0/24 --gateway 10.99.0.254 --mtu 1400\n"

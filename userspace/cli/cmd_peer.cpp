@@ -53,7 +53,7 @@ void add_ls(CLI::App& peer, Context& context) {
 }
 
 void add_rm(CLI::App& peer, Context& context) {
-    CLI::App* const command = peer.add_subcommand("rm", "Remove a peer, and the remote endpoints behind it");
+    CLI::App* const command = peer.add_subcommand("rm", "Remove a peer that was named, and the remote endpoints behind it");
     const auto words = std::make_shared<Words>();
     command->add_option("address", words->address, "Its address")->required()->type_name("ADDRESS");
     command->add_option("--network", words->network, "What `peer add` with this network made; without it everything about the peer")

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "userspace/control/timeouts.h"
+#include "userspace/model/network_options.h"
 
 #ifndef FASTNET_VERSION
 #define FASTNET_VERSION "unknown"
@@ -76,6 +77,16 @@ Json json_of(const EndpointView& view) {
     return json;
 }
 
+/// Of whatever node: what only its own node knows is null elsewhere.
+Json json_with_node(const EndpointView& view) {
+    Json json = json_of(view);
+    json["node"] = or_null(view.node);
+    if (view.endpoint.id != 0) return json;
+    for (const char* const field : {"netns", "gateway_priority"}) json[field] = nullptr;
+    if (view.endpoint.name.empty()) json["name"] = nullptr;
+    return json;
+}
+
 Json json_of(const PortView& view) {
     Json json;
     json["endpoint"] = view.endpoint;
@@ -134,6 +145,8 @@ Json json_of(const NetworkView& view) {
     json["icc"] = network.icc;
     json["vni"] = network.vni == 0 ? Json(nullptr) : Json(network.vni);
     json["learning"] = network.driver == NetworkDriver::kOverlay ? Json(view.learning) : Json(nullptr);
+    json["scope"] = network.driver == NetworkDriver::kOverlay ? Json(to_string(scope_of(network))) : Json(nullptr);
+    json["uid"] = or_null(network.uid);
     json["parent"] = or_null(network.parent);
     json["bridge"] = or_null(network.bridge);
     json["options"] = network.options.empty() ? Json::object() : Json(network.options);
@@ -146,8 +159,12 @@ Json json_of(const PeerView& view) {
     Json json;
     json["address"] = view.address.to_string();
     json["network"] = or_null(view.network);
+    json["source"] = to_string(view.source);
+    json["node"] = or_null(view.node);
     json["endpoints"] = view.endpoints;
     json["learned"] = view.learned;
+    json["last_seen_seconds"] = view.silent_seconds ? Json(rounded(*view.silent_seconds)) : Json(nullptr);
+    json["path_mtu"] = view.path_mtu == 0 ? Json(nullptr) : Json(view.path_mtu);
     json["mtu"] = view.mtu == 0 ? Json(nullptr) : Json(view.mtu);
     json["uplink"] = or_null(view.uplink);
     json["sent_packets"] = view.sent_packets;
@@ -161,6 +178,9 @@ Json json_of(const PeerView& view) {
 Json json_of(const RemoteEndpointView& view) {
     Json json;
     json["network"] = view.network;
+    json["source"] = to_string(view.remote.owner);
+    json["name"] = or_null(view.remote.name);
+    json["node"] = or_null(view.remote.node);
     json["peer"] = view.remote.peer.to_string();
     json["ipv4"] = or_null(view.remote.ipv4);
     json["ipv6"] = or_null(view.remote.ipv6);
@@ -330,11 +350,12 @@ std::string network_line(const NetworkView& view) {
     for (const IpPrefix& subnet : network.subnets)
         text += ", " + subnet.to_string() + " gateway " + or_dash(network.gateway(subnet.family()));
     return text + ", MTU " + number(view.mtu) + (network.internal ? ", internal" : "") + (network.icc ? "" : ", no ICC") +
-           (view.learning ? ", learning" : "") + "\n";
+           (view.learning ? ", learning" : "") + (network.uid.empty() ? "" : ", shared as " + network.uid) + "\n";
 }
 
 std::string peer_line(const PeerView& view) {
     return "peer " + view.address.to_string() + " of " + (view.network.empty() ? "all overlay networks" : "network " + view.network) +
+           (view.source == Owner::kStatic ? "" : ", from " + to_string(view.source)) + (view.node.empty() ? "" : ", node " + view.node) +
            ": " + number(view.endpoints) + " named endpoints, " + number(view.learned) + " learned addresses, " +
            (view.mtu == 0 ? "not tried yet" : "MTU " + number(view.mtu) + " by " + or_dash(view.uplink)) + ", sent " +
            number(view.sent_packets) + ", received " + number(view.received_packets) + ", dropped " + number(view.dropped_packets) +
@@ -378,6 +399,21 @@ std::string render(const std::vector<EndpointView>& views, Format format) {
     for (const EndpointView& view : views)
         table.add({view.endpoint.name, to_string(view.endpoint.mode), or_dash(view.network), or_dash(view.endpoint.netns),
                    or_dash(view.endpoint.ifname), addresses_of(view.endpoint),
+                   view.endpoint.mac.is_zero() ? "-" : view.endpoint.mac.to_string(), published_of(view)});
+    return table.to_string();
+}
+
+std::string render_with_nodes(const std::vector<EndpointView>& views, Format format) {
+    if (format == Format::kJson) {
+        Json json = Json::array();
+        for (const EndpointView& view : views) json.push_back(json_with_node(view));
+        return text_of(json);
+    }
+    if (views.empty()) return "no endpoints\n";
+    Table table{{"NAME", "NODE", "MODE", "NETWORK", "NETNS", "ADDRESS", "MAC", "PUBLISHED"}};
+    for (const EndpointView& view : views)
+        table.add({or_dash(view.endpoint.name), or_dash(view.node), to_string(view.endpoint.mode), or_dash(view.network),
+                   or_dash(view.endpoint.netns), addresses_of(view.endpoint),
                    view.endpoint.mac.is_zero() ? "-" : view.endpoint.mac.to_string(), published_of(view)});
     return table.to_string();
 }
@@ -470,12 +506,17 @@ std::string render(const NetworkView& view, Format format) {
         for (const PeerView& peer : view.peers) json["peers"].push_back(json_of(peer));
         json["remote_endpoints"] = Json::array();
         for (const RemoteAddressView& remote : view.remotes) json["remote_endpoints"].push_back(json_of(remote));
+        json["blocks"] = Json::array();
+        for (const OwnBlock& block : view.blocks)
+            json["blocks"].push_back({{"block", block.prefix.to_string()}, {"size", block.size}, {"free", block.free}});
         return text_of(json);
     }
     std::string text = network_line(view);
     for (const EndpointView& endpoint : view.endpoints)
         text +=
             "endpoint " + endpoint.endpoint.name + ": " + addresses_of(endpoint.endpoint) + ", " + endpoint.endpoint.mac.to_string() + "\n";
+    for (const OwnBlock& block : view.blocks)
+        text += "block " + block.prefix.to_string() + ": " + number(block.free) + " of " + number(block.size) + " addresses free\n";
     for (const PeerView& peer : view.peers) text += peer_line(peer);
     for (const RemoteAddressView& remote : view.remotes)
         text += "remote " + remote.address.to_string() + ": " + remote.mac.to_string() + " behind " + remote.peer.to_string() +
@@ -490,11 +531,13 @@ std::string render(const PeerView& view, Format format) {
 std::string render(const std::vector<PeerView>& views, Format format) {
     if (format == Format::kJson) return json_array(views);
     if (views.empty()) return "no peers\n";
-    Table table{{"PEER", "NETWORK", "ENDPOINTS", "LEARNED", "MTU", "UPLINK", "SENT", "RECEIVED", "DROPPED"}};
+    Table table{
+        {"PEER", "NETWORK", "SOURCE", "NODE", "ENDPOINTS", "LEARNED", "LAST SEEN", "PATH MTU", "UPLINK", "SENT", "RECEIVED", "DROPPED"}};
     for (const PeerView& view : views)
-        table.add({view.address.to_string(), view.network.empty() ? "all" : view.network, number(view.endpoints), number(view.learned),
-                   view.mtu == 0 ? "-" : number(view.mtu), or_dash(view.uplink), number(view.sent_packets), number(view.received_packets),
-                   number(view.dropped_packets)});
+        table.add({view.address.to_string(), view.network.empty() ? "all" : view.network, to_string(view.source), or_dash(view.node),
+                   number(view.endpoints), number(view.learned), view.silent_seconds ? seconds_text(*view.silent_seconds) : "-",
+                   view.path_mtu == 0 ? "-" : number(view.path_mtu), or_dash(view.uplink), number(view.sent_packets),
+                   number(view.received_packets), number(view.dropped_packets)});
     return table.to_string();
 }
 
@@ -505,10 +548,10 @@ std::string render(const RemoteEndpointView& view, Format format) {
 std::string render(const std::vector<RemoteEndpointView>& views, Format format) {
     if (format == Format::kJson) return json_array(views);
     if (views.empty()) return "no remote endpoints\n";
-    Table table{{"NETWORK", "IPV4", "IPV6", "MAC", "PEER"}};
+    Table table{{"NETWORK", "IPV4", "IPV6", "MAC", "PEER", "SOURCE", "NODE", "NAME"}};
     for (const RemoteEndpointView& view : views)
         table.add({view.network, or_dash(view.remote.ipv4), or_dash(view.remote.ipv6), view.remote.mac.to_string(),
-                   view.remote.peer.to_string()});
+                   view.remote.peer.to_string(), to_string(view.remote.owner), or_dash(view.remote.node), or_dash(view.remote.name)});
     return table.to_string();
 }
 

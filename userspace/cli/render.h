@@ -12,6 +12,8 @@ namespace fastnet {
 
 std::string render(const EndpointView& view, Format format);
 std::string render(const std::vector<EndpointView>& views, Format format);
+/// Of all nodes.
+std::string render_with_nodes(const std::vector<EndpointView>& views, Format format);
 std::string render(const std::vector<PortView>& views, Format format);
 std::string render(const std::vector<FlowView>& views, Format format);
 std::string render(const StatsView& view, Format format);

@@ -3,6 +3,8 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "userspace/control/kernel.h"
 #include "userspace/control/map_views.h"
@@ -17,8 +19,10 @@
 namespace fastnet {
 namespace {
 
-constexpr std::size_t kMostBridgePorts = 1023;  // BR_MAX_PORTS of the kernel, without port 0
-constexpr unsigned kMostPicks = 64;             // of an address that no other node uses
+constexpr std::size_t kMostBridgePorts = 1023;     // BR_MAX_PORTS of the kernel, without port 0
+constexpr unsigned kMostPicks = 64;                // of an address that no other node uses
+constexpr std::chrono::seconds kBlockPatience{3};  // the agent asks etcd for another block
+constexpr std::chrono::milliseconds kBlockPoll{10};
 
 std::string in_quotes(std::string_view text) {
     return "'" + std::string{text} + "'";
@@ -120,9 +124,7 @@ Result<Endpoint> stage(Node& node, Endpoint draft, std::vector<PublishedPort> po
 Result<std::optional<IpAddress>> peer_with(Node& node, std::uint32_t network_id, const IpAddress& address) {
     const auto known = TRY(node.datapath().addresses().get(address_key(address, network_id)));
     if (!known || !is_remote_container(*known, monotonic_now(), TRY(stored_timeouts(node.store())))) return std::optional<IpAddress>{};
-    for (const Peer& peer : TRY(node.store().peers()))
-        if (peer.tunnel == known->tunnel) return std::optional{peer.address};
-    return std::optional<IpAddress>{};
+    return node.store().address_of_tunnel(known->tunnel);
 }
 
 /// An address that was asked for and is a container's on another node is a conflict; one that is picked is another.
@@ -159,8 +161,41 @@ Error take_back(Node& node, const Endpoint& endpoint, Error why) {
     return error;
 }
 
-/// Modes bridge and overlay.
-Result<Attached> attach_veth(const NodePaths& paths, const AttachRequest& request) {
+/// A shared network none of whose addresses that this node may hand out is free.
+struct FullBlocks {
+    std::uint32_t network_id = 0;
+    std::size_t blocks = 0;
+};
+
+/// If that is why an endpoint with @p draft's requests was refused: on record, so that the agent gets another block.
+Result<std::optional<FullBlocks>> note_full_blocks(Node& node, const Network& network, const Endpoint& draft) {
+    std::optional<FullBlocks> full;
+    if (network.uid.empty()) return full;
+    const std::vector<OwnBlock> blocks = TRY(node.store().blocks(network.id));
+    for (const IpPrefix& subnet : network.subnets) {
+        if ((subnet.family() == Family::kIpv4 ? draft.ipv4 : draft.ipv6).has_value()) continue;
+        const bool has_room = std::any_of(blocks.begin(), blocks.end(), [&](const OwnBlock& block) {
+            return block.prefix.family() == subnet.family() && block.free != 0;
+        });
+        if (has_room) continue;
+        full = FullBlocks{network.id, blocks.size()};
+        CHECK_OK(node.store().want_block(network.id, subnet.family()));
+    }
+    return full;
+}
+
+/// Until @p deadline; without the node's lock, which whoever brings the block needs. False if none came.
+Result<bool> wait_for_block(const NodePaths& paths, const FullBlocks& full, std::chrono::steady_clock::time_point deadline) {
+    Store store = TRY(Store::open(paths.state_dir, Store::OpenMode::kReadOnly));
+    while (std::chrono::steady_clock::now() < deadline) {
+        if (TRY(store.count_blocks(full.network_id)) > full.blocks) return true;
+        std::this_thread::sleep_for(kBlockPoll);
+    }
+    return false;
+}
+
+/// Modes bridge and overlay. @p full is set if the endpoint was refused because it needs another block.
+Result<Attached> attach_veth_once(const NodePaths& paths, const AttachRequest& request, std::optional<FullBlocks>& full) {
     const Netns netns = TRY(Netns::open(*request.netns));
     {
         const Netns here = TRY(Netns::current());
@@ -211,8 +246,11 @@ Result<Attached> attach_veth(const NodePaths& paths, const AttachRequest& reques
     std::vector<PublishedPort> ports = TRY(plan_ports(node, request.ports, request.sources, network->subnet(Family::kIpv4).has_value(),
                                                       network->subnet(Family::kIpv6).has_value()));
 
-    Endpoint endpoint = request.mode == EndpointMode::kOverlay ? TRY(stage_in_overlay(node, draft, ports, request))
-                                                               : TRY(stage(node, std::move(draft), std::move(ports), request));
+    // On a shared network no two nodes hand out one address, and what other nodes have is on record.
+    auto staged = request.mode == EndpointMode::kOverlay && network->uid.empty() ? stage_in_overlay(node, draft, ports, request)
+                                                                                 : stage(node, draft, std::move(ports), request);
+    if (!staged && staged.error().kind == ErrorKind::kConflict) full = TRY(note_full_blocks(node, *network, draft));
+    Endpoint endpoint = TRY(std::move(staged));
     EndpointView view = TRY(view_of(node.store(), endpoint));
     if (Status built = build_endpoint(node, endpoint, *network, view.ports, netns); !built)
         return take_back(node, endpoint, std::move(built).error());
@@ -221,6 +259,16 @@ Result<Attached> attach_veth(const NodePaths& paths, const AttachRequest& reques
     endpoint.state = EndpointState::kReady;
     view.endpoint = std::move(endpoint);
     return Attached{std::move(view), node.warnings()};
+}
+
+Result<Attached> attach_veth(const NodePaths& paths, const AttachRequest& request) {
+    const auto deadline = std::chrono::steady_clock::now() + kBlockPatience;
+    for (;;) {
+        std::optional<FullBlocks> full;
+        auto attached = attach_veth_once(paths, request, full);
+        if (attached || !full) return attached;
+        if (!TRY(wait_for_block(paths, *full, deadline))) return attached;
+    }
 }
 
 Status bring_up_lo(const Netns& netns) {

@@ -240,7 +240,8 @@ private:
             warn("peers", reports.error().message, reports.error().hint);
             return;
         }
-        for (const PathReport& report : *reports) check_peer(report, *networks, *records);
+        const PeerTable peers{*records};
+        for (const PathReport& report : *reports) check_peer(report, *networks, peers);
     }
 
     void check_own_vtep(Netlink& netlink) {
@@ -254,7 +255,7 @@ private:
                      "give it back, or `fastnet attach --mode bridge --vtep` another one, and name that one on the peers");
     }
 
-    void check_peer(const PathReport& report, const std::vector<Network>& networks, const std::vector<Peer>& records) {
+    void check_peer(const PathReport& report, const std::vector<Network>& networks, const PeerTable& table) {
         const std::string name = "peer " + report.host.to_string();
         if (!report.answers) {
             warn(name, report.trouble.empty() ? "does not answer an ICMP echo within a second" : report.trouble,
@@ -268,9 +269,9 @@ private:
         }
         const std::uint32_t overhead = report.host.family() == Family::kIpv4 ? FNET_TUNNEL_OVERHEAD_IPV4 : FNET_TUNNEL_OVERHEAD_IPV6;
         for (const Network& network : networks) {
-            const std::vector<Peer> peers = peers_of(network, records);
+            const std::vector<Peer> peers = table.of(network);
             const bool in_it = std::any_of(peers.begin(), peers.end(), [&](const Peer& peer) { return peer.address == report.host; });
-            const std::uint32_t mtu = mtu_of(network, mtu_, records);
+            const std::uint32_t mtu = mtu_of(network, mtu_, peers);
             if (!in_it || mtu + overhead <= report.mtu) continue;
             warn(name,
                  "packets of " + std::to_string(report.mtu) + " bytes get there, those of network " + network.name + " (MTU " +

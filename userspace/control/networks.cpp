@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <random>
+#include <set>
 
 #include "userspace/control/kernel.h"
 #include "userspace/control/readers.h"
@@ -31,6 +32,19 @@ std::string text_of(const NetworkRequest& request) {
     return text;
 }
 
+/// Whether @p network, which another node of the cluster made, is what @p request asks for: what it leaves open may be anything.
+bool is_asked_for(const Network& network, const NetworkRequest& request) {
+    const auto has_all = [](const auto& present, const auto& asked) {
+        return std::all_of(asked.begin(), asked.end(),
+                           [&](const auto& one) { return std::find(present.begin(), present.end(), one) != present.end(); });
+    };
+    return !network.uid.empty() && network.driver == request.driver && has_all(network.subnets, request.subnets) &&
+           (request.subnets.empty() || request.subnets.size() == network.subnets.size()) && has_all(network.gateways, request.gateways) &&
+           has_all(network.ip_ranges, request.ip_ranges) && has_all(network.options, request.options) &&
+           (request.vni == 0 || request.vni == network.vni) && request.mtu == network.mtu && request.internal == network.internal &&
+           request.icc == network.icc;
+}
+
 std::string request_key(std::uint32_t network_id) {
     return "request/network/" + std::to_string(network_id);
 }
@@ -47,6 +61,18 @@ Result<std::vector<TakenPrefix>> taken_by_host(Netlink& netlink) {
     for (const LinkAddress& address : TRY(netlink.addresses())) {
         if (is_ours(address.link)) continue;
         taken.push_back({address.address.network(), "interface " + netlink.link_name(address.link)});
+    }
+    return taken;
+}
+
+/// The same and where the peers are: a tunnel does not lead through what it carries.
+Result<std::vector<TakenPrefix>> taken_around(Store& store, Netlink& netlink) {
+    std::vector<TakenPrefix> taken = TRY(taken_by_host(netlink));
+    std::set<IpAddress> seen;
+    for (const Peer& peer : TRY(store.peers())) {
+        if (!seen.insert(peer.address).second) continue;
+        const std::uint8_t bits = peer.address.family() == Family::kIpv4 ? 32 : 128;
+        taken.push_back({IpPrefix{peer.address, bits}, "peer " + peer.address.to_string()});
     }
     return taken;
 }
@@ -95,9 +121,17 @@ Status check_vxlan_port_is_free(Store& store, const std::string& network) {
     return ok();
 }
 
+std::string first_of(const std::vector<std::string>& names) {
+    constexpr std::size_t kMostShown = 4;
+    std::string text;
+    for (std::size_t i = 0; i < std::min(names.size(), kMostShown); ++i) text += (i == 0 ? "" : ", ") + names[i];
+    return text + (names.size() > kMostShown ? " and " + std::to_string(names.size() - kMostShown) + " more" : "");
+}
+
 /// What works on this node alone, but not for the others or for somebody else.
 Status warn_about_overlay(Node& node, const Network& network) {
-    const bool shares = std::any_of(network.subnets.begin(), network.subnets.end(),
+    const bool shares = scope_of(network) == NetworkScope::kLocal &&
+                        std::any_of(network.subnets.begin(), network.subnets.end(),
                                     [&](const IpPrefix& subnet) { return !network.ip_range(subnet.family()); });
     if (shares)
         node.warn(
@@ -159,11 +193,10 @@ Result<Network> draft_network(Store& store, Netlink& netlink, const NetworkReque
     network.options = request.options;
     if (network.driver == NetworkDriver::kOverlay) network.vni = request.vni != 0 ? request.vni : free_vni(TRY(store.networks()));
 
-    std::vector<TakenPrefix> taken = TRY(taken_by_host(netlink));
-    for (const Peer& peer : TRY(store.peers())) {
-        const std::uint8_t bits = peer.address.family() == Family::kIpv4 ? 32 : 128;
-        taken.push_back({IpPrefix{peer.address, bits}, "peer " + peer.address.to_string()});
-    }
+    const bool in_cluster = TRY(store.setting(setting::kClusterName)).has_value();
+    if (network.driver == NetworkDriver::kOverlay && in_cluster && !has_scope(network)) set_scope(network, NetworkScope::kCluster);
+
+    std::vector<TakenPrefix> taken = TRY(taken_around(store, netlink));
     if (network.subnets.empty()) {
         for (const Network& other : TRY(store.networks()))
             for (const IpPrefix& subnet : other.subnets) taken.push_back({subnet, "network '" + other.name + "'"});
@@ -192,13 +225,13 @@ Result<CreatedNetwork> create_network(const NodePaths& paths, NetworkRequest req
     const auto view = [&](Network network) -> Result<CreatedNetwork> {
         NetworkView shown;
         shown.mtu = TRY(node.mtu_of(network));
-        shown.learning = learns(network, TRY(node.store().remote_endpoints()));
+        shown.learning = learns(network, TRY(node.store().has_remote_endpoint(network.id)));
         shown.network = std::move(network);
         return CreatedNetwork{std::move(shown), node.warnings()};
     };
     if (auto present = TRY(node.store().find_network(request.name)); present) {
         const auto asked = TRY(node.store().setting(request_key(present->id)));
-        if (asked == text_of(request)) return view(*std::move(present));
+        if (asked ? *asked == text_of(request) : is_asked_for(*present, request)) return view(*std::move(present));
         return conflict("network '" + request.name + "' exists already with other arguments", "choose another name, or remove it first");
     }
     if (request.driver == NetworkDriver::kOverlay) CHECK_OK(check_vxlan_port_is_free(node.store(), request.name));
@@ -223,6 +256,18 @@ Result<CreatedNetwork> create_network(const NodePaths& paths, NetworkRequest req
     return view(std::move(network));
 }
 
+Status check_overlay_fits(Node& node, const Network& network) {
+    CHECK_OK(check_vxlan_port_is_free(node.store(), network.name));
+    const std::vector<TakenPrefix> taken = TRY(taken_around(node.store(), node.netlink()));
+    for (const IpPrefix& subnet : network.subnets)
+        if (Status free = check_subnet_is_free(subnet, taken); !free) return std::move(free).error().in("network '" + network.name + "'");
+    return ok();
+}
+
+Status forget_request(Store& store, const Network& network) {
+    return store.remove_setting(request_key(network.id));
+}
+
 Status remove_network(const NodePaths& paths, const std::string& name) {
     const Error unknown = not_found("network '" + name + "' does not exist", "`fastnet network ls` lists the networks");
     auto opened = Node::open(paths, Need::kExisting);
@@ -233,10 +278,14 @@ Status remove_network(const NodePaths& paths, const std::string& name) {
     if (!network) return unknown;
     if (name == kDefaultNetworkName)
         return failed("remove network '" + name + "': it is the node's own", "`fastnet cleanup` removes it with everything else");
+    if (const std::vector<std::string> nodes = TRY(node.store().nodes_on_network(network->id)); !nodes.empty())
+        return conflict("remove network '" + name + "': there are endpoints on it on other nodes: " + first_of(nodes),
+                        "detach them there first: `fastnet endpoints --all-nodes` lists them");
     {
         Transaction transaction = TRY(node.store().begin(Durability::kPowerLoss));
         CHECK_OK(node.store().remove_network(network->id));
-        CHECK_OK(node.store().remove_setting(request_key(network->id)));
+        CHECK_OK(forget_request(node.store(), *network));
+        if (!network->uid.empty()) CHECK_OK(node.store().remember_removed({network->uid, network->name}));
         CHECK_OK(node.mark_dirty());
         CHECK_OK(transaction.commit());
     }

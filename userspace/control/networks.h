@@ -24,6 +24,10 @@ Status remove_network(const NodePaths& paths, const std::string& name);
 
 /// What can be judged without the node: usage errors.
 Status check_request(const NetworkRequest& request);
+/// Conflict if the host, a published port or a peer has what @p network, an overlay, needs.
+Status check_overlay_fits(Node& node, const Network& network);
+/// What was asked for when a network was made on this node.
+Status forget_request(Store& store, const Network& network);
 /// The network to store: subnets chosen where none are given, gateways filled in.
 Result<Network> draft_network(Store& store, Netlink& netlink, const NetworkRequest& request);
 

@@ -440,7 +440,7 @@ Result<DesiredState> Node::read_desired() {
 }
 
 Result<std::uint32_t> Node::mtu_of(const Network& network) {
-    return fastnet::mtu_of(network, default_mtu_, TRY(store_.peers()));
+    return fastnet::mtu_of(network, default_mtu_, TRY(store_.peers_of(network.id, 1)));  // all are of one family
 }
 
 Status Node::repair() {

@@ -33,6 +33,7 @@ constexpr std::string_view kLoaded = "loaded";      // configuration and build t
 constexpr std::string_view kNetnsCookie = "netns_cookie";
 constexpr std::string_view kMadeRoot = "made_root";  // "1": the --root directory was made by fastnet
 constexpr std::string_view kMountedBpffs = "mounted_bpffs";
+constexpr std::string_view kClusterName = "cluster_name";  // of this node; unset: its agent shares nothing
 }  // namespace setting
 
 enum class Need {

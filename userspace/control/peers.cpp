@@ -28,27 +28,12 @@ Result<Node> open_for_removal(const NodePaths& paths, const Error& unknown) {
     return node;
 }
 
-/// Tunnels lead to another node, and not through one of the networks that they carry.
-Status check_is_elsewhere(Node& node, const IpAddress& peer) {
-    const std::string what = "peer " + peer.to_string();
-    for (const LinkAddress& address : TRY(node.netlink().addresses()))
-        if (address.address.address() == peer)
-            return usage_error(what + ": it is an address of this node (" + node.netlink().link_name(address.link) + ")",
-                               "name the other node's address; on the other node, name this one");
-    for (const Network& network : TRY(node.store().networks()))
-        for (const IpPrefix& subnet : network.subnets)
-            if (subnet.contains(peer))
-                return usage_error(what + ": it is inside the subnet " + subnet.to_string() + " of network " + in_quotes(network.name),
-                                   "name the other node's address outside of the networks of containers");
-    return ok();
-}
-
 /// A vxlan device has one socket, of one family.
 Status check_families(Store& store) {
-    const std::vector<Peer> peers = TRY(store.peers());
+    const PeerTable peers{TRY(store.peers())};
     for (const Network& network : TRY(store.networks())) {
         std::set<IpAddress> addresses;
-        for (const Peer& peer : peers_of(network, peers)) addresses.insert(peer.address);
+        for (const Peer& peer : peers.of(network)) addresses.insert(peer.address);
         if (Status checked = check_peer_families(addresses); !checked)
             return std::move(checked).error().in("network " + in_quotes(network.name));
     }
@@ -66,6 +51,28 @@ Status carry_out(Node& node, const std::string& what, TakeBack take_back) {
 }
 
 }  // namespace
+
+Result<Surroundings> read_surroundings(Node& node) {
+    Surroundings around;
+    for (const LinkAddress& address : TRY(node.netlink().addresses()))
+        around.own.emplace_back(address.address.address(), node.netlink().link_name(address.link));
+    for (const Network& network : TRY(node.store().networks()))
+        for (const IpPrefix& subnet : network.subnets) around.networks.emplace_back(subnet, network.name);
+    return around;
+}
+
+Status check_is_elsewhere(const Surroundings& around, const IpAddress& peer) {
+    const std::string what = "peer " + peer.to_string();
+    for (const auto& [address, interface] : around.own)
+        if (address == peer)
+            return usage_error(what + ": it is an address of this node (" + interface + ")",
+                               "name the other node's address; on the other node, name this one");
+    for (const auto& [subnet, network] : around.networks)
+        if (subnet.contains(peer))
+            return usage_error(what + ": it is inside the subnet " + subnet.to_string() + " of network " + in_quotes(network),
+                               "name the other node's address outside of the networks of containers");
+    return ok();
+}
 
 Status check_request(const RemoteEndpointRequest& request) {
     const auto count = [&](Family family) {
@@ -87,7 +94,8 @@ Status check_request(const RemoteEndpointRequest& request) {
 Result<PeerView> add_peer(const NodePaths& paths, const PeerRequest& request) {
     CHECK_OK(check_peer_address(request.address));
     Node node = TRY(Node::open(paths, Need::kPrepared));
-    CHECK_OK(check_is_elsewhere(node, request.address));
+    const Surroundings around = TRY(read_surroundings(node));
+    CHECK_OK(check_is_elsewhere(around, request.address));
     std::optional<std::uint32_t> network_id;
     if (!request.network.empty()) network_id = TRY(find_overlay(node.store(), request.network)).id;
     bool added = false;
@@ -127,7 +135,7 @@ Result<RemoteEndpointView> add_remote_endpoint(const NodePaths& paths, const Rem
     wanted.peer = request.peer;
     for (const IpAddress& ip : request.ips) (ip.family() == Family::kIpv4 ? wanted.ipv4 : wanted.ipv6) = ip;
     wanted.mac = request.mac ? *request.mac : mac_for(*wanted.ipv4);
-    const std::vector<RemoteEndpoint> before = TRY(node.store().remote_endpoints());
+    const auto before = TRY(node.store().find_remote_endpoint(wanted.network_id, request.ips.front()));
     RemoteEndpoint stored;
     {
         Transaction transaction = TRY(node.store().begin(Durability::kPowerLoss));
@@ -135,7 +143,7 @@ Result<RemoteEndpointView> add_remote_endpoint(const NodePaths& paths, const Rem
         CHECK_OK(node.mark_dirty());
         CHECK_OK(transaction.commit());
     }
-    if (std::find(before.begin(), before.end(), stored) != before.end()) {
+    if (before == stored) {
         CHECK_OK(node.mark_clean());
     } else {
         CHECK_OK(carry_out(node, "add remote endpoint " + request.ips.front().to_string(),

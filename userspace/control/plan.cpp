@@ -53,7 +53,7 @@ std::string difference(const VxlanState& present, const VxlanState& wanted) {
 
 class Differ {
 public:
-    Differ(const DesiredState& desired, const ActualState& actual) : desired_{desired}, actual_{actual} {}
+    Differ(const DesiredState& desired, const ActualState& actual) : desired_{desired}, actual_{actual}, peers_{desired.peers} {}
 
     Plan run() {
         collect();
@@ -96,12 +96,12 @@ private:
     }
 
     const Network* network_of(const Endpoint& endpoint) const {
-        const auto found = std::find_if(desired_.networks.begin(), desired_.networks.end(),
-                                        [&](const Network& network) { return network.id == endpoint.network_id; });
-        return found == desired_.networks.end() ? nullptr : &*found;
+        const auto found = networks_.find(endpoint.network_id);
+        return found == networks_.end() ? nullptr : found->second;
     }
 
     void collect() {
+        for (const Network& network : desired_.networks) networks_.emplace(network.id, &network);
         for (const Endpoint& endpoint : desired_.endpoints) {
             endpoints_.emplace(endpoint.id, &endpoint);
             for (const auto& address : {endpoint.ipv4, endpoint.ipv6})
@@ -121,10 +121,14 @@ private:
             for (const IpPrefix& subnet : network.subnets) subnets_.emplace(subnet, network.id);
         for (const Peer& peer : desired_.peers) {
             tunnels_.emplace(peer.tunnel, peer.address);
-            add_vtep(peer, nullptr);
+            add_vtep(peer, nullptr, false);
         }
-        for (const Network& network : desired_.networks)
-            for (const Peer& peer : peers_of(network, desired_.peers)) add_vtep(peer, &network);
+        std::set<std::uint32_t> with_remotes;
+        for (const RemoteEndpoint& remote : desired_.remotes) with_remotes.insert(remote.network_id);
+        for (const Network& network : desired_.networks) {
+            const bool learning = learns(network, with_remotes.contains(network.id));
+            for (const Peer& peer : peers_.of(network)) add_vtep(peer, &network, learning);
+        }
         const auto overlay = std::find_if(desired_.networks.begin(), desired_.networks.end(),
                                           [](const Network& network) { return network.driver == NetworkDriver::kOverlay; });
         if (overlay != desired_.networks.end()) {
@@ -141,12 +145,13 @@ private:
     }
 
     /// @p network nullptr: the row that is of no network.
-    void add_vtep(const Peer& peer, const Network* network) {
+    void add_vtep(const Peer& peer, const Network* network, bool learning) {
         Vtep vtep;
         if (network == nullptr) {
             vtep.value.tunnel = peer.tunnel;
         } else {
-            vtep.value = vtep_value(*network, peer.tunnel, learns(*network, desired_.remotes));
+            vtep.value = vtep_value(*network, peer.tunnel, learning);
+            if (learning) teachers_.emplace(peer.tunnel, network->id);
             vtep.value.bridge_ifindex = index_of(network->bridge);
             vtep.bridge = network->bridge;
         }
@@ -162,10 +167,7 @@ private:
     /// What the packet path learned is its own as long as its peer may still teach the network.
     bool stays_learned(const fnet_address_key& key, const fnet_address& value) const {
         return is_learned(value) && !addresses_.contains(key) && is_tunnel_right(value.tunnel) &&
-               std::any_of(vteps_.begin(), vteps_.end(), [&](const auto& row) {
-                   const fnet_vtep& vtep = row.second.value;
-                   return vtep.network == key.network && vtep.tunnel == value.tunnel && (vtep.flags & FNET_VTEP_LEARN) != 0;
-               });
+               teachers_.contains({value.tunnel, key.network});
     }
 
     void drop_services() {
@@ -235,7 +237,7 @@ private:
 
     void make_bridges() {
         for (const Network& network : desired_.networks) {
-            const BridgeState wanted = bridge_wanted(network, desired_);
+            const BridgeState wanted = bridge_wanted(network, desired_.default_mtu, peers_.of(network));
             const auto present = actual_.bridges.find(wanted.name);
             if (present == actual_.bridges.end()) {
                 add(MakeBridge{wanted, "it is missing"});
@@ -245,7 +247,7 @@ private:
         }
         for (const Network& network : desired_.networks) {
             if (network.driver != NetworkDriver::kOverlay) continue;
-            const VxlanState wanted = vxlan_wanted(network, desired_);
+            const VxlanState wanted = vxlan_wanted(network, desired_.default_mtu, peers_.of(network), desired_.vtep);
             const auto present = actual_.vxlans.find(wanted.name);
             if (present == actual_.vxlans.end()) {
                 add(MakeVxlan{wanted, "it is missing"});
@@ -359,23 +361,22 @@ private:
             const std::uint32_t endpoint_id = endpoint_id_of_host_ifname(name);
             if (endpoint_id != 0 && !endpoints_.contains(endpoint_id)) add(RemoveLink{name});
         }
-        for (const auto& [name, vxlan] : actual_.vxlans) {
-            const bool wanted =
-                std::any_of(desired_.networks.begin(), desired_.networks.end(), [&, &ifname = name](const Network& network) {
-                    return network.driver == NetworkDriver::kOverlay && vxlan_ifname_for(network.id) == ifname;
-                });
-            if (!wanted) add(RemoveLink{name});
+        std::set<std::string> wanted;
+        for (const Network& network : desired_.networks) {
+            wanted.insert(network.bridge);
+            if (network.driver == NetworkDriver::kOverlay) wanted.insert(vxlan_ifname_for(network.id));
         }
-        for (const auto& [name, bridge] : actual_.bridges) {
-            const bool wanted = std::any_of(desired_.networks.begin(), desired_.networks.end(),
-                                            [&, &ifname = name](const Network& network) { return network.bridge == ifname; });
-            if (!wanted) add(RemoveLink{name});
-        }
+        for (const auto& [name, vxlan] : actual_.vxlans)
+            if (!wanted.contains(name)) add(RemoveLink{name});
+        for (const auto& [name, bridge] : actual_.bridges)
+            if (!wanted.contains(name)) add(RemoveLink{name});
     }
 
     const DesiredState& desired_;
     const ActualState& actual_;
+    const PeerTable peers_;
     Plan plan_;
+    std::map<std::uint32_t, const Network*> networks_;    // by id
     std::map<std::uint32_t, const Endpoint*> endpoints_;  // by id
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses_;
     ServiceRows services_;
@@ -383,12 +384,15 @@ private:
     std::map<IpPrefix, std::uint32_t> subnets_;
     std::map<std::uint32_t, IpAddress> tunnels_;
     std::map<fnet_vtep_key, Vtep, AbiLess<fnet_vtep_key>> vteps_;
+    std::set<std::pair<std::uint32_t, std::uint32_t>> teachers_;                // tunnel and network whose addresses are learned
     std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> learned_;  // addresses that stay, by tunnel and network
 };
 
 struct Describe {
     std::string operator()(const MakeBridge& step) const { return "set up bridge " + step.wanted.name; }
     std::string operator()(const MakeVxlan& step) const { return "set up vxlan interface " + step.wanted.name; }
+    std::string operator()(const FloodTo& step) const { return "flood to " + step.peer.to_string() + " by " + step.vxlan; }
+    std::string operator()(const StopFloodTo& step) const { return "flood no more to " + step.peer.to_string() + " by " + step.vxlan; }
     std::string operator()(const RemoveLink& step) const { return "remove link " + step.name; }
     std::string operator()(const PutDevice& step) const { return "register device " + step.link; }
     std::string operator()(const DropDevice& step) const { return "forget device with index " + std::to_string(step.ifindex); }
@@ -479,10 +483,10 @@ RepairKind kind_of(const Step& step) {
     return std::visit(KindOf{}, step);
 }
 
-BridgeState bridge_wanted(const Network& network, const DesiredState& desired) {
+BridgeState bridge_wanted(const Network& network, std::uint32_t default_mtu, const std::vector<Peer>& peers) {
     BridgeState wanted;
     wanted.name = network.bridge;
-    wanted.mtu = mtu_of(network, desired.default_mtu, desired.peers);
+    wanted.mtu = mtu_of(network, default_mtu, peers);
     for (const IpPrefix& subnet : network.subnets)
         if (const auto gateway = network.gateway(subnet.family()); gateway) wanted.addresses.emplace(*gateway, subnet.length());
     wanted.forwards4 = network.subnet(Family::kIpv4).has_value();
@@ -490,15 +494,15 @@ BridgeState bridge_wanted(const Network& network, const DesiredState& desired) {
     return wanted;
 }
 
-VxlanState vxlan_wanted(const Network& network, const DesiredState& desired) {
+VxlanState vxlan_wanted(const Network& network, std::uint32_t default_mtu, const std::vector<Peer>& peers, const VtepAddresses& vtep) {
     VxlanState wanted;
     wanted.name = vxlan_ifname_for(network.id);
     wanted.vni = network.vni;
     wanted.bridge = network.bridge;
-    wanted.mtu = mtu_of(network, desired.default_mtu, desired.peers);
+    wanted.mtu = mtu_of(network, default_mtu, peers);
     wanted.isolated = !network.icc;
-    for (const Peer& peer : peers_of(network, desired.peers)) wanted.peers.insert(peer.address);
-    wanted.local = desired.vtep.of(wanted.peers.empty() ? Family::kIpv4 : wanted.peers.begin()->family());
+    for (const Peer& peer : peers_of(network, peers)) wanted.peers.insert(peer.address);
+    wanted.local = vtep.of(wanted.peers.empty() ? Family::kIpv4 : wanted.peers.begin()->family());
     return wanted;
 }
 

@@ -84,6 +84,15 @@ struct MakeVxlan {
     VxlanState wanted;
     std::string why{};
 };
+/// One peer more or less of a vxlan device that is as it should be otherwise. diff() has MakeVxlan for it.
+struct FloodTo {
+    std::string vxlan;
+    IpAddress peer;
+};
+struct StopFloodTo {
+    std::string vxlan;
+    IpAddress peer;
+};
 struct RemoveLink {
     std::string name;
 };
@@ -162,9 +171,9 @@ struct DropSources {
     std::vector<fnet_source_key> keys;
 };
 
-using Step = std::variant<MakeBridge, MakeVxlan, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet, AttachUplink, AttachBridge,
-                          AttachVxlan, ServeLoopback, DetachHooks, InstallEndpoint, DropEndpoint, PutAddress, DropAddress, PutTunnel,
-                          DropTunnel, PutVtep, DropVtep, PutService, DropService, DropSources>;
+using Step = std::variant<MakeBridge, MakeVxlan, FloodTo, StopFloodTo, RemoveLink, PutDevice, DropDevice, PutSubnet, DropSubnet,
+                          AttachUplink, AttachBridge, AttachVxlan, ServeLoopback, DetachHooks, InstallEndpoint, DropEndpoint, PutAddress,
+                          DropAddress, PutTunnel, DropTunnel, PutVtep, DropVtep, PutService, DropService, DropSources>;
 using Plan = std::vector<Step>;
 
 /// One line, for people.
@@ -177,7 +186,8 @@ std::string subject_of(const Step& step);  ///< the name of the link that it is 
 Plan diff(const DesiredState& desired, const ActualState& actual);
 
 /// Parts of diff() that are useful alone.
-BridgeState bridge_wanted(const Network& network, const DesiredState& desired);
-VxlanState vxlan_wanted(const Network& network, const DesiredState& desired);
+/// Of @p peers those that are the network's count.
+BridgeState bridge_wanted(const Network& network, std::uint32_t default_mtu, const std::vector<Peer>& peers);
+VxlanState vxlan_wanted(const Network& network, std::uint32_t default_mtu, const std::vector<Peer>& peers, const VtepAddresses& vtep);
 
 }  // namespace fastnet

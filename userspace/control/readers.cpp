@@ -1,8 +1,10 @@
 #include "userspace/control/readers.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <unordered_map>
 
 #include "loader/datapath.h"
@@ -112,13 +114,12 @@ Result<std::vector<EndpointView>> endpoint_views(Reader& reader) {
 Result<std::vector<NetworkView>> network_views(Reader& reader) {
     std::vector<NetworkView> views;
     std::vector<EndpointView> endpoints = TRY(endpoint_views(reader));
-    const std::vector<RemoteEndpoint> remotes = reader.has_store() ? TRY(reader.store().remote_endpoints()) : std::vector<RemoteEndpoint>{};
     for (const Network& network : reader.networks()) {
         NetworkView view;
         view.network = network;
         const auto link = reader.netlink().link(network.bridge);
         view.mtu = link ? link->mtu : network.mtu;
-        view.learning = learns(network, remotes);
+        view.learning = learns(network, TRY(reader.store().has_remote_endpoint(network.id)));
         for (const EndpointView& endpoint : endpoints)
             if (endpoint.endpoint.network_id == network.id) view.endpoints.push_back(endpoint);
         views.push_back(std::move(view));
@@ -126,11 +127,17 @@ Result<std::vector<NetworkView>> network_views(Reader& reader) {
     return views;
 }
 
+double seconds_since(std::uint64_t stamp_ns) {
+    const std::uint64_t now = monotonic_now();
+    return static_cast<double>(now - std::min(now, stamp_ns)) / static_cast<double>(kSecond);
+}
+
 /// What the packet path knows of the other nodes.
 struct PeerMaps {
     std::map<std::uint32_t, fnet_tunnel> tunnels{};
-    VtepRows vteps{};
-    std::map<std::uint32_t, std::string> links{};  ///< names of the tunnels' exits
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint64_t> learned{};  ///< addresses, by tunnel and network
+    std::map<std::uint32_t, std::uint64_t> seen_ns{};                            ///< by tunnel
+    std::map<std::uint32_t, std::string> links{};                                ///< names of the tunnels' exits
 };
 
 Result<PeerMaps> read_peer_maps(const Datapath* datapath, const Netlink& netlink, const std::vector<Peer>& peers) {
@@ -143,23 +150,63 @@ Result<PeerMaps> read_peer_maps(const Datapath* datapath, const Netlink& netlink
         maps.tunnels.emplace(peer.tunnel, *tunnel);
         if (tunnel->exit_ifindex != 0) maps.links.emplace(tunnel->exit_ifindex, netlink.link_name(tunnel->exit_ifindex));
     }
-    CHECK_OK(datapath->vteps().for_each([&](const auto& key, const auto& value) { maps.vteps.emplace(key, value); }));
+    CHECK_OK(datapath->vteps().for_each([&](const auto&, const fnet_vtep& value) {
+        if (value.tunnel != 0) maps.learned[{value.tunnel, value.network}] += value.learned;
+    }));
+    CHECK_OK(datapath->addresses().for_each([&](const auto&, const fnet_address& value) {
+        if (value.tunnel == 0 || value.seen_ns == 0) return;
+        std::uint64_t& seen = maps.seen_ns[value.tunnel];
+        seen = std::max<std::uint64_t>(seen, value.seen_ns);
+    }));
     return maps;
 }
 
+/// How many of other nodes' endpoints were named, and by whom.
+using RemoteCounts = std::map<std::tuple<Owner, std::uint32_t, std::uint32_t>, std::uint64_t>;  // owner, tunnel, network
+
+RemoteCounts count_remotes(const std::vector<RemoteEndpoint>& remotes) {
+    RemoteCounts counts;
+    for (const RemoteEndpoint& remote : remotes) ++counts[{remote.owner, remote.tunnel, remote.network_id}];
+    return counts;
+}
+
+/// Names of the cluster's nodes, by address.
+Result<std::map<IpAddress, std::string>> node_names(Store& store) {
+    std::map<IpAddress, std::string> names;
+    for (const RemoteNode& node : TRY(store.remote_nodes()))
+        for (const auto& address : {node.ipv4, node.ipv6})
+            if (address) names.emplace(*address, node.name);
+    return names;
+}
+
+/// The sum of those of @p of_networks that are the tunnel's, on that network or (nullptr) on all.
+template <typename Key, typename Count, typename Make>
+std::uint64_t sum(const std::map<Key, Count>& of_networks, const Network* network, Make&& key_for) {
+    if (network != nullptr) {
+        const auto found = of_networks.find(key_for(network->id));
+        return found == of_networks.end() ? 0 : found->second;
+    }
+    std::uint64_t total = 0;
+    const auto end = of_networks.upper_bound(key_for(std::numeric_limits<std::uint32_t>::max()));
+    for (auto at = of_networks.lower_bound(key_for(0)); at != end; ++at) total += at->second;
+    return total;
+}
+
 /// @p network nullptr: with the counts of all networks.
-PeerView peer_view(const Peer& peer, const Network* network, const PeerMaps& maps, const std::vector<RemoteEndpoint>& remotes) {
+PeerView peer_view(const Peer& peer, const Network* network, const PeerMaps& maps, const RemoteCounts& remotes) {
     PeerView view;
     view.address = peer.address;
-    for (const RemoteEndpoint& remote : remotes)
-        if (remote.tunnel == peer.tunnel && (network == nullptr || remote.network_id == network->id)) ++view.endpoints;
-    for (const auto& [key, vtep] : maps.vteps)
-        if (vtep.tunnel == peer.tunnel && (network == nullptr || vtep.network == network->id)) view.learned += vtep.learned;
+    view.source = peer.owner;
+    view.endpoints = sum(remotes, network, [&](std::uint32_t id) { return std::tuple{peer.owner, peer.tunnel, id}; });
+    view.learned = sum(maps.learned, network, [&](std::uint32_t id) { return std::pair{peer.tunnel, id}; });
     const auto tunnel = maps.tunnels.find(peer.tunnel);
     if (tunnel == maps.tunnels.end()) return view;
     const fnet_tunnel& value = tunnel->second;
     view.mtu = value.mtu;
+    if (value.mtu != 0)
+        view.path_mtu = value.mtu + (peer.address.family() == Family::kIpv4 ? FNET_TUNNEL_OVERHEAD_IPV4 : FNET_TUNNEL_OVERHEAD_IPV6);
     if (const auto link = maps.links.find(value.exit_ifindex); link != maps.links.end()) view.uplink = link->second;
+    if (const auto seen = maps.seen_ns.find(peer.tunnel); seen != maps.seen_ns.end()) view.silent_seconds = seconds_since(seen->second);
     view.sent_packets = value.sent_packets;
     view.sent_bytes = value.sent_bytes;
     view.received_packets = value.received_packets;
@@ -175,14 +222,16 @@ const Network* find_network(const std::vector<Network>& networks, const std::opt
 
 Result<std::vector<PeerView>> peer_views(Store& store, const Netlink& netlink, const Datapath* datapath) {
     const std::vector<Peer> peers = TRY(store.peers());
-    const std::vector<RemoteEndpoint> remotes = TRY(store.remote_endpoints());
+    const RemoteCounts remotes = count_remotes(TRY(store.remote_endpoints()));
     const std::vector<Network> networks = TRY(store.networks());
+    const std::map<IpAddress, std::string> names = TRY(node_names(store));
     const PeerMaps maps = TRY(read_peer_maps(datapath, netlink, peers));
     std::vector<PeerView> views;
     for (const Peer& peer : peers) {
         const Network* const network = find_network(networks, peer.network_id);
         PeerView view = peer_view(peer, network, maps, remotes);
         if (network != nullptr) view.network = network->name;
+        if (const auto name = names.find(peer.address); name != names.end()) view.node = name->second;
         views.push_back(std::move(view));
     }
     return views;
@@ -192,25 +241,30 @@ Result<std::vector<PeerView>> peer_views(Store& store, const Netlink& netlink, c
 Status add_remote_side(Reader& reader, NetworkView& view) {
     const Network& network = view.network;
     if (network.driver != NetworkDriver::kOverlay) return ok();
+    view.blocks = TRY(reader.store().blocks(network.id));
     const std::vector<Peer> peers = peers_of(network, TRY(reader.store().peers()));
-    const std::vector<RemoteEndpoint> remotes = TRY(reader.store().remote_endpoints());
+    const RemoteCounts remotes = count_remotes(TRY(reader.store().remote_endpoints()));
+    const std::map<IpAddress, std::string> names = TRY(node_names(reader.store()));
     const Datapath* const datapath = reader.datapath() ? &*reader.datapath() : nullptr;
     const PeerMaps maps = TRY(read_peer_maps(datapath, reader.netlink(), peers));
+    std::map<std::uint32_t, IpAddress> by_tunnel;
     for (const Peer& peer : peers) {
-        view.peers.push_back(peer_view(peer, &network, maps, remotes));
-        if (peer.network_id) view.peers.back().network = network.name;
+        PeerView& shown = view.peers.emplace_back(peer_view(peer, &network, maps, remotes));
+        if (peer.network_id) shown.network = network.name;
+        if (const auto name = names.find(peer.address); name != names.end()) shown.node = name->second;
+        by_tunnel.emplace(peer.tunnel, peer.address);
     }
     if (datapath == nullptr) return ok();
-    const std::uint64_t now = monotonic_now();
     CHECK_OK(datapath->addresses().for_each([&](const fnet_address_key& key, const fnet_address& value) {
-        const auto peer = std::find_if(peers.begin(), peers.end(), [&](const Peer& one) { return one.tunnel == value.tunnel; });
-        if (key.network != network.id || value.tunnel == 0 || peer == peers.end()) return;
+        if (key.network != network.id || value.tunnel == 0) return;
+        const auto peer = by_tunnel.find(value.tunnel);
+        if (peer == by_tunnel.end()) return;
         RemoteAddressView remote;
         remote.address = from_abi(key.addr);
         remote.mac = mac_from_abi(value.mac);
-        remote.peer = peer->address;
+        remote.peer = peer->second;
         remote.learned = is_learned(value);
-        if (remote.learned) remote.silent_seconds = static_cast<double>(now - std::min<std::uint64_t>(now, value.seen_ns)) / kSecond;
+        if (remote.learned) remote.silent_seconds = seconds_since(value.seen_ns);
         view.remotes.push_back(remote);
     }));
     std::sort(view.remotes.begin(), view.remotes.end(),
@@ -271,6 +325,31 @@ std::uint64_t setting_number(Store& store, std::string_view key) {
 Result<std::vector<EndpointView>> read_endpoints(const NodePaths& paths) {
     Reader reader = TRY(Reader::open(paths));
     return endpoint_views(reader);
+}
+
+Result<std::vector<EndpointView>> read_endpoints_of_all_nodes(const NodePaths& paths) {
+    Reader reader = TRY(Reader::open(paths));
+    std::vector<EndpointView> views = TRY(endpoint_views(reader));
+    if (!reader.has_store()) return views;
+    const std::string here = TRY(reader.store().setting(setting::kClusterName)).value_or("");
+    for (EndpointView& view : views) view.node = here;
+    std::map<std::uint32_t, const Network*> networks;
+    for (const Network& network : reader.networks()) networks.emplace(network.id, &network);
+    for (const RemoteEndpoint& remote : TRY(reader.store().remote_endpoints())) {
+        const Network& network = *networks.at(remote.network_id);
+        EndpointView view;
+        view.endpoint.name = remote.name;
+        view.endpoint.mode = EndpointMode::kOverlay;
+        view.endpoint.state = EndpointState::kReady;
+        view.endpoint.network_id = network.id;
+        view.endpoint.mac = remote.mac;
+        if (remote.ipv4) view.endpoint.ipv4 = IpPrefix{*remote.ipv4, network.subnet(Family::kIpv4)->length()};
+        if (remote.ipv6) view.endpoint.ipv6 = IpPrefix{*remote.ipv6, network.subnet(Family::kIpv6)->length()};
+        view.network = network.name;
+        view.node = remote.node.empty() ? remote.peer.to_string() : remote.node;
+        views.push_back(std::move(view));
+    }
+    return views;
 }
 
 Result<std::vector<PortView>> read_ports(const NodePaths& paths) {
@@ -369,7 +448,8 @@ Result<std::vector<RemoteEndpointView>> read_remote_endpoints(const NodePaths& p
 Result<PeerView> read_peer(Node& node, const IpAddress& address, const std::optional<std::uint32_t>& network_id) {
     const auto network = network_id ? TRY(node.store().find_network(*network_id)) : std::nullopt;
     for (PeerView& view : TRY(peer_views(node.store(), node.netlink(), &node.datapath())))
-        if (view.address == address && view.network == (network ? network->name : "")) return std::move(view);
+        if (view.address == address && view.source == Owner::kStatic && view.network == (network ? network->name : ""))
+            return std::move(view);
     return not_found(address.to_string() + " is no peer");
 }
 

@@ -14,6 +14,8 @@ namespace fastnet {
 class Node;
 
 Result<std::vector<EndpointView>> read_endpoints(const NodePaths& paths);
+/// The same and those of other nodes, each with its node.
+Result<std::vector<EndpointView>> read_endpoints_of_all_nodes(const NodePaths& paths);
 Result<std::vector<PortView>> read_ports(const NodePaths& paths);
 Result<std::vector<FlowView>> read_flows(const NodePaths& paths);
 Result<StatsView> read_stats(const NodePaths& paths);

@@ -11,6 +11,7 @@
 #include "loader/base/net_types.h"
 #include "loader/base/result.h"
 #include "userspace/control/paths.h"
+#include "userspace/model/address_pool.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
 #include "userspace/model/peer.h"
@@ -59,25 +60,13 @@ Result<RemoteOutcome> apply_remote_change(const NodePaths& paths, const RemoteCh
 
 // --- what this node has -------------------------------------------------------------------------------------------
 
-/// Addresses that this node alone hands out.
-struct OwnBlock {
-    IpPrefix prefix;
-    std::uint64_t size = 0;  ///< addresses that an endpoint can have; saturates at 2^63, as the next
-    std::uint64_t free = 0;
-};
-
 struct OwnNetwork {
     Network network{};
-    std::vector<OwnBlock> blocks{};     ///< by address
+    std::vector<OwnBlock> blocks{};     ///< IPv4 first, by address
     std::vector<Endpoint> endpoints{};  ///< of this node, ready
     /// An endpoint was refused an address of that family because no block had one; until a block comes.
     bool wants_ipv4_block = false;
     bool wants_ipv6_block = false;
-};
-
-struct RemovedNetwork {
-    std::string uid;
-    std::string name;
 };
 
 struct OwnSide {
@@ -111,8 +100,7 @@ Status forget_removed(const NodePaths& paths, const std::string& uid);
 
 // --- blocks -------------------------------------------------------------------------------------------------------
 
-/// Unknown network: not found. Outside of its subnet or range: usage. Overlaps another one, or an endpoint of another node is in it:
-/// conflict. The same again is fine.
+/// Unknown network: not found. Outside of its subnet or range: usage. Overlaps another one: conflict. The same again is fine.
 Status add_block(const NodePaths& paths, const std::string& uid, const IpPrefix& prefix);
 /// Endpoints of this node in it: conflict. Unknown: fine.
 Status remove_block(const NodePaths& paths, const std::string& uid, const IpPrefix& prefix);

@@ -9,6 +9,7 @@
 
 #include "loader/base/net_types.h"
 #include "loader/flow_timeouts.h"
+#include "userspace/model/address_pool.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
 #include "userspace/model/node.h"
@@ -17,9 +18,10 @@
 namespace fastnet {
 
 struct EndpointView {
-    Endpoint endpoint{};
+    Endpoint endpoint{};    ///< of another node: id 0, without what only that node knows
     std::string network{};  ///< empty in modes none and host
     std::vector<PublishedPort> ports{};
+    std::string node{};  ///< where endpoints of all nodes are listed: its node's name, or address if it has none; empty: this node, alone
 };
 
 struct PortView {
@@ -83,12 +85,16 @@ struct StatsView {
 /// A record of a peer, and what the packet path knows of it.
 struct PeerView {
     IpAddress address{};
-    std::string network{};           ///< empty: of every overlay network
-    std::uint64_t endpoints = 0;     ///< remote ones that were named, here as below on that network or on all
-    std::uint64_t learned = 0;       ///< addresses
-    std::uint32_t mtu = 0;           ///< bytes of inner packet that fit; 0: not known yet
-    std::string uplink{};            ///< by which it is reached; empty: not known yet
-    std::uint64_t sent_packets = 0;  ///< of all its networks, as the other counters
+    std::string network{};  ///< empty: of every overlay network
+    Owner source = Owner::kStatic;
+    std::string node{};                      ///< name of the cluster's node with that address; empty: none is known
+    std::optional<double> silent_seconds{};  ///< since a packet of one of its containers was seen; unset: not known
+    std::uint32_t path_mtu = 0;              ///< bytes of outer packet; 0: not known yet
+    std::uint64_t endpoints = 0;             ///< remote ones that were named, here as below on that network or on all
+    std::uint64_t learned = 0;               ///< addresses
+    std::uint32_t mtu = 0;                   ///< bytes of inner packet that fit; 0: not known yet
+    std::string uplink{};                    ///< by which it is reached; empty: not known yet
+    std::uint64_t sent_packets = 0;          ///< of all its networks, as the other counters
     std::uint64_t sent_bytes = 0;
     std::uint64_t received_packets = 0;
     std::uint64_t received_bytes = 0;
@@ -113,7 +119,8 @@ struct NetworkView {
     Network network{};
     std::uint32_t mtu = 0;  ///< in force
     std::vector<EndpointView> endpoints{};
-    bool learning = false;  ///< overlay, as the rest
+    std::vector<OwnBlock> blocks{};  ///< of a shared one
+    bool learning = false;           ///< overlay, as the rest
     std::vector<PeerView> peers{};
     std::vector<RemoteAddressView> remotes{};
 };

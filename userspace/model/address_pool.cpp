@@ -59,17 +59,41 @@ Result<AddressRange> usable_addresses(const IpPrefix& subnet, const std::optiona
     return range;
 }
 
-Result<IpAddress> pick_address(const AddressRange& range, const std::optional<IpAddress>& cursor, const NextUsedAddress& next_used) {
-    const bool resume = cursor && range.contains(*cursor) && *cursor != range.last;
-    const IpAddress start = resume ? cursor->plus(1) : range.first;
-    IpAddress candidate = start;
-    do {
-        const std::optional<IpAddress> used = TRY(next_used(candidate, range.last));
-        if (used != candidate) return candidate;
-        candidate = candidate == range.last ? range.first : candidate.plus(1);
-    } while (candidate != start);
-    return conflict("no free address from " + range.first.to_string() + " to " + range.last.to_string() + ": all are taken",
-                    "detach an endpoint, or create a network with a larger subnet");
+std::uint64_t AddressRange::size() const {
+    constexpr std::uint64_t kMost = std::uint64_t{1} << 63U;
+    const auto half = [](const IpAddress& address, std::size_t from) {
+        std::uint64_t value = 0;
+        for (std::size_t i = from; i < from + 8; ++i) value = value << 8U | address.bytes()[i];
+        return value;
+    };
+    if (half(first, 0) != half(last, 0)) return kMost;
+    return std::min(half(last, 8) - half(first, 8), kMost - 1) + 1;
+}
+
+Result<IpAddress> pick_address(std::span<const AddressRange> ranges, const std::optional<IpAddress>& cursor,
+                               const NextUsedAddress& next_used) {
+    if (ranges.empty()) return conflict("no free address: there are none at all");
+    std::size_t at = 0;
+    while (cursor && at < ranges.size() && ranges[at].last <= *cursor) ++at;
+    if (at == ranges.size()) at = 0;
+    const bool resume = cursor && ranges[at].contains(*cursor) && *cursor != ranges[at].last;
+    const IpAddress start = resume ? cursor->plus(1) : ranges[at].first;
+    // Round to where it began: what lies before that in its range comes last.
+    for (std::size_t turn = 0; turn <= ranges.size(); ++turn) {
+        const AddressRange& range = ranges[(at + turn) % ranges.size()];
+        if (turn == ranges.size() && start == range.first) break;
+        const IpAddress end = turn == ranges.size() ? one_before(start) : range.last;
+        IpAddress candidate = turn == 0 ? start : range.first;
+        for (;;) {
+            const std::optional<IpAddress> used = TRY(next_used(candidate, end));
+            if (used != candidate) return candidate;
+            if (candidate == end) break;
+            candidate = candidate.plus(1);
+        }
+    }
+    return conflict(
+        "no free address from " + ranges.front().first.to_string() + " to " + ranges.back().last.to_string() + ": all are taken",
+        "detach an endpoint, or create a network with a larger subnet");
 }
 
 const std::vector<SubnetPool>& default_ipv4_pools() {

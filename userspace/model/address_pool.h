@@ -20,6 +20,16 @@ struct AddressRange {
     IpAddress first;
     IpAddress last;
     bool contains(const IpAddress& address) const { return address >= first && address <= last; }
+    std::uint64_t size() const;  ///< saturates at 2^63
+};
+
+/// Part of a shared network's subnet whose addresses one node alone hands out.
+struct OwnBlock {
+    IpPrefix prefix;
+    std::uint64_t size = 0;  ///< addresses that an endpoint can have; saturates at 2^63, as the next
+    std::uint64_t free = 0;
+
+    friend bool operator==(const OwnBlock&, const OwnBlock&) = default;
 };
 
 /// The addresses of @p subnet that an interface may have, cut to @p ip_range. Network and broadcast address are left out
@@ -30,10 +40,11 @@ Result<AddressRange> usable_addresses(const IpPrefix& subnet, const std::optiona
 /// The lowest used address in [from, last], nullopt if all of them are free.
 using NextUsedAddress = std::function<Result<std::optional<IpAddress>>(const IpAddress& from, const IpAddress& last)>;
 
-/// The first free address after @p cursor (the one handed out last), then from the start of the range again, so that an
-/// address rests as long as possible before it comes back. Asks once per address of the run of used ones it meets.
-/// All taken: a conflict error.
-Result<IpAddress> pick_address(const AddressRange& range, const std::optional<IpAddress>& cursor, const NextUsedAddress& next_used);
+/// The first free address after @p cursor (the one handed out last), then from the start again, so that an address rests as long as
+/// possible before it comes back. @p ranges are ascending and do not overlap. Asks once per address of the runs of used ones it
+/// meets. All taken: a conflict error.
+Result<IpAddress> pick_address(std::span<const AddressRange> ranges, const std::optional<IpAddress>& cursor,
+                               const NextUsedAddress& next_used);
 
 /// Blocks of one length, cut out of a larger prefix.
 struct SubnetPool {

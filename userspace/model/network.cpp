@@ -117,6 +117,13 @@ std::optional<IpPrefix> Network::ip_range(Family family) const {
     return first_of(ip_ranges, family, [](const IpPrefix& prefix) { return prefix.family(); });
 }
 
+Status check_network_uid(std::string_view uid) {
+    constexpr std::size_t kLongest = 64;
+    const auto is_fit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-'; };
+    if (!uid.empty() && uid.size() <= kLongest && std::all_of(uid.begin(), uid.end(), is_fit)) return ok();
+    return usage_error("uid of a network: it has to be 1 to 64 letters, digits and dashes");
+}
+
 Status validate(const Network& network) {
     CHECK_OK(check_name(network.name, "network"));
     auto checked = check_all(network);

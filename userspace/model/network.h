@@ -51,6 +51,17 @@ struct Network {
     friend bool operator==(const Network&, const Network&) = default;
 };
 
+/// A shared network that was removed on this node, which the cluster has to be told.
+struct RemovedNetwork {
+    std::string uid;
+    std::string name;
+
+    friend bool operator==(const RemovedNetwork&, const RemovedNetwork&) = default;
+};
+
+/// Usage error unless @p uid can be one of a shared network: letters, digits and dashes, 64 at most.
+Status check_network_uid(std::string_view uid);
+
 /// Everything that can be judged without looking at the host or at other networks.
 Status validate(const Network& network);
 

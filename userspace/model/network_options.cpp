@@ -15,6 +15,9 @@ constexpr std::string_view kNat = "nat";
 constexpr std::string_view kRouted = "routed";
 constexpr std::string_view kLearning = "learning";
 constexpr std::string_view kVxlanGuard = "vxlan_guard";
+constexpr std::string_view kScope = "scope";
+constexpr std::string_view kLocal = "local";
+constexpr std::string_view kCluster = "cluster";
 constexpr std::string_view kOn = "on";
 constexpr std::string_view kOff = "off";
 
@@ -26,8 +29,10 @@ struct KnownOption {
 std::vector<KnownOption> known_options(NetworkDriver driver) {
     std::vector<KnownOption> known;
     for (const Family family : kFamilies) known.push_back({gateway_mode_key(family), {kNat, kRouted}});
-    if (driver == NetworkDriver::kOverlay)
+    if (driver == NetworkDriver::kOverlay) {
         for (const std::string_view key : {kLearning, kVxlanGuard}) known.push_back({std::string{key}, {kOn, kOff}});
+        known.push_back({std::string{kScope}, {kLocal, kCluster}});
+    }
     return known;
 }
 
@@ -78,6 +83,23 @@ std::optional<bool> learning_option(const Network& network) {
 bool vxlan_guard(const Network& network) {
     const auto option = network.options.find(std::string{kVxlanGuard});
     return option != network.options.end() && option->second == kOn;
+}
+
+std::string to_string(NetworkScope scope) {
+    return std::string{scope == NetworkScope::kCluster ? kCluster : kLocal};
+}
+
+NetworkScope scope_of(const Network& network) {
+    const auto option = network.options.find(std::string{kScope});
+    return option != network.options.end() && option->second == kCluster ? NetworkScope::kCluster : NetworkScope::kLocal;
+}
+
+void set_scope(Network& network, NetworkScope scope) {
+    network.options[std::string{kScope}] = to_string(scope);
+}
+
+bool has_scope(const Network& network) {
+    return network.options.contains(std::string{kScope});
 }
 
 void choose_gateway_modes(Network& network) {

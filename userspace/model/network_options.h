@@ -34,6 +34,15 @@ std::optional<bool> learning_option(const Network& network);
 /// Off by default: it costs every unconnected datagram of the machine 0.15 us.
 bool vxlan_guard(const Network& network);
 
+/// Whether an overlay network is this node's own, or all nodes of its cluster have it.
+enum class NetworkScope : std::uint8_t { kLocal, kCluster };
+
+std::string to_string(NetworkScope scope);  ///< "local", "cluster"
+/// `scope` of an overlay network; unset: local.
+NetworkScope scope_of(const Network& network);
+bool has_scope(const Network& network);  ///< it is set
+void set_scope(Network& network, NetworkScope scope);
+
 /// Writes down the mode that a new network has where its options say nothing: a global IPv6 prefix (2000::/3) is routed, since
 /// its addresses need no translation. On record, so that networks keep the mode that they were made with.
 void choose_gateway_modes(Network& network);

@@ -1,6 +1,7 @@
 #include "userspace/model/peer.h"
 
 #include <algorithm>
+#include <set>
 
 #include "userspace/model/network_options.h"
 
@@ -46,20 +47,29 @@ Status check_peer_address(const IpAddress& address) {
 }
 
 std::vector<Peer> peers_of(const Network& network, const std::vector<Peer>& peers) {
+    return PeerTable{peers}.of(network);
+}
+
+PeerTable::PeerTable(const std::vector<Peer>& peers) {
+    for (const Peer& peer : peers) (peer.network_id ? here_[*peer.network_id] : everywhere_).push_back(peer);
+}
+
+std::vector<Peer> PeerTable::of(const Network& network) const {
     std::vector<Peer> found;
     if (network.driver != NetworkDriver::kOverlay) return found;
-    for (const Peer& peer : peers) {
-        const bool meant = !peer.network_id || *peer.network_id == network.id;
-        const bool known = std::any_of(found.begin(), found.end(), [&](const Peer& one) { return one.address == peer.address; });
-        if (meant && !known) found.push_back(peer);
-    }
+    std::set<IpAddress> known;
+    const auto add = [&](const std::vector<Peer>& peers) {
+        for (const Peer& peer : peers)
+            if (known.insert(peer.address).second) found.push_back(peer);
+    };
+    add(everywhere_);
+    if (const auto own = here_.find(network.id); own != here_.end()) add(own->second);
     return found;
 }
 
-bool learns(const Network& network, const std::vector<RemoteEndpoint>& remotes) {
-    if (network.driver != NetworkDriver::kOverlay) return false;
-    if (const auto chosen = learning_option(network); chosen) return *chosen;
-    return std::none_of(remotes.begin(), remotes.end(), [&](const RemoteEndpoint& remote) { return remote.network_id == network.id; });
+bool learns(const Network& network, bool has_remotes) {
+    if (network.driver != NetworkDriver::kOverlay || !network.uid.empty()) return false;
+    return learning_option(network).value_or(!has_remotes);
 }
 
 std::uint32_t mtu_of(const Network& network, std::uint32_t uplink_mtu, const std::vector<Peer>& peers) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -65,8 +66,20 @@ Status check_peer_address(const IpAddress& address);
 /// The nodes of an overlay network among @p peers, each once.
 std::vector<Peer> peers_of(const Network& network, const std::vector<Peer>& peers);
 
-/// Whether addresses of @p network are learned: what its options say, else unless it has a remote endpoint in @p remotes.
-bool learns(const Network& network, const std::vector<RemoteEndpoint>& remotes);
+/// The same for many networks: their records are sorted once.
+class PeerTable {
+public:
+    explicit PeerTable(const std::vector<Peer>& peers);
+    std::vector<Peer> of(const Network& network) const;
+
+private:
+    std::vector<Peer> everywhere_{};
+    std::map<std::uint32_t, std::vector<Peer>> here_{};  // by network
+};
+
+/// Whether addresses of @p network are learned: of a shared one never, else what its options say, else unless @p has_remotes (it has
+/// endpoints on other nodes that fastnet is told of).
+bool learns(const Network& network, bool has_remotes);
 
 /// The MTU of @p network: its own, else @p uplink_mtu, in an overlay without what the outside of an inner packet costs.
 std::uint32_t mtu_of(const Network& network, std::uint32_t uplink_mtu, const std::vector<Peer>& peers);

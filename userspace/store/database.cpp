@@ -81,6 +81,26 @@ Result<bool> enable_wal(Database& db) {
 
 // --- Statement ----------------------------------------------------------------------------------------------------
 
+IdleStatements::Owned IdleStatements::take(std::string_view sql) {
+    const auto found = by_text_.find(sql);
+    if (found == by_text_.end()) return {};
+    Owned statement = std::move(found->second);
+    by_text_.erase(found);
+    return statement;
+}
+
+void IdleStatements::put(Owned statement) {
+    // Two of one text were used at once: one is enough.
+    const char* text = sqlite3_sql(statement.get());
+    if (text != nullptr) by_text_.try_emplace(text, std::move(statement));
+}
+
+Statement::~Statement() {
+    if (raw_ == nullptr) return;
+    reset();  // it holds no lock any more, and copies of nothing
+    home_->put(std::move(raw_));
+}
+
 Statement& Statement::bind(std::int64_t value) {
     bind_error_ = bind_error_ != SQLITE_OK ? bind_error_ : sqlite3_bind_int64(raw_.get(), next_parameter_, value);
     ++next_parameter_;
@@ -242,10 +262,11 @@ Status Database::set_up(bool writes) {
 }
 
 Result<Statement> Database::prepare(std::string_view sql) {
+    if (auto idle = idle_->take(sql); idle != nullptr) return Statement{std::move(idle), idle_};
     sqlite3_stmt* raw = nullptr;
     const int code = sqlite3_prepare_v2(raw_.get(), sql.data(), static_cast<int>(sql.size()), &raw, nullptr);
     if (code != SQLITE_OK) return sqlite_error(raw_.get(), code, "database " + path_of(raw_.get()));
-    return Statement{raw};
+    return Statement{IdleStatements::Owned{raw}, idle_};
 }
 
 Status Database::exec(const std::string& sql) {
@@ -266,6 +287,13 @@ Result<Transaction> Database::begin(Durability durability) {
     if (sync) CHECK_OK(exec("PRAGMA synchronous = FULL"));
     Transaction transaction{raw_.get(), nested, sync ? Durability::kPowerLoss : Durability::kProcessCrash};
     CHECK_OK(exec(nested ? "SAVEPOINT fastnet" : "BEGIN IMMEDIATE"));
+    return transaction;
+}
+
+Result<Transaction> Database::begin_snapshot() {
+    const bool nested = in_transaction();
+    Transaction transaction{raw_.get(), nested, Durability::kProcessCrash};
+    CHECK_OK(exec(nested ? "SAVEPOINT fastnet" : "BEGIN"));
     return transaction;
 }
 

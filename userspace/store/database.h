@@ -11,6 +11,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,10 +25,25 @@ namespace fastnet {
 
 enum class Durability { kProcessCrash, kPowerLoss };
 
-/// A prepared statement. Errors of bind() are kept and come out of step(), so calls chain.
+/// Statements that nobody uses at the moment, by their text: to prepare one takes longer than to run it.
+class IdleStatements {
+public:
+    using Owned = Handle<sqlite3_stmt, sqlite3_finalize>;
+    Owned take(std::string_view sql);  ///< empty if there is none
+    void put(Owned statement);
+
+private:
+    std::map<std::string, Owned, std::less<>> by_text_{};
+};
+
+/// A prepared statement, which goes back to the idle ones. Errors of bind() are kept and come out of step(), so calls chain.
 /// Text and blobs are copied at bind().
 class Statement {
 public:
+    Statement(Statement&&) noexcept = default;
+    Statement& operator=(Statement&&) = delete;
+    ~Statement();
+
     Statement& bind(std::int64_t value);  ///< each bind() fills the next parameter
     Statement& bind(std::uint32_t value) { return bind(std::int64_t{value}); }
     Statement& bind(std::int32_t value) { return bind(std::int64_t{value}); }
@@ -53,8 +70,9 @@ public:
 
 private:
     friend class Database;
-    explicit Statement(sqlite3_stmt* raw) : raw_{raw} {}
-    Handle<sqlite3_stmt, sqlite3_finalize> raw_;
+    Statement(IdleStatements::Owned raw, std::shared_ptr<IdleStatements> home) : raw_{std::move(raw)}, home_{std::move(home)} {}
+    IdleStatements::Owned raw_;
+    std::shared_ptr<IdleStatements> home_;
     int next_parameter_ = 1;
     int bind_error_ = SQLITE_OK;
 };
@@ -95,6 +113,8 @@ public:
     Result<std::int64_t> query_int(std::string_view sql);
     /// kPowerLoss inside another transaction has no effect: the outermost decides.
     Result<Transaction> begin(Durability durability = Durability::kProcessCrash);
+    /// For reading alone: until it ends, what others commit is not seen. Inside another transaction it has no effect.
+    Result<Transaction> begin_snapshot();
 
     std::int64_t last_insert_id() const { return sqlite3_last_insert_rowid(raw_.get()); }
     std::int64_t changes() const { return sqlite3_changes64(raw_.get()); }
@@ -107,6 +127,7 @@ private:
     explicit Database(sqlite3* raw) : raw_{raw} {}
     Status set_up(bool writes);
     Handle<sqlite3, sqlite3_close_v2> raw_;
+    std::shared_ptr<IdleStatements> idle_ = std::make_shared<IdleStatements>();  // goes before the connection
     bool wal_ = false;
 };
 

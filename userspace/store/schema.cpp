@@ -173,7 +173,46 @@ ALTER TABLE addresses_2 RENAME TO addresses;
 CREATE INDEX addresses_by_address ON addresses (address);
 )sql";
 
-constexpr std::array kSteps{kVersion1, kVersion2};
+// What the nodes of a cluster share. Records of peers and remote endpoints have an owner, who alone changes them.
+constexpr std::string_view kVersion3 = R"sql(
+ALTER TABLE networks ADD COLUMN uid TEXT CHECK (uid <> '');              -- NULL: this node's own
+CREATE UNIQUE INDEX networks_by_uid ON networks (uid);
+ALTER TABLE subnets ADD COLUMN wants_block INTEGER NOT NULL DEFAULT 0;   -- an endpoint found no address
+
+CREATE TABLE removed_networks (                                         -- shared ones, until the cluster knows
+    uid  TEXT PRIMARY KEY,
+    name TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blocks (                                                   -- of shared networks: what this node hands out
+    network_id INTEGER NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+    address    BLOB NOT NULL CHECK (length(address) = 16),
+    family     INTEGER NOT NULL CHECK (family IN (4, 6)),
+    length     INTEGER NOT NULL,
+    PRIMARY KEY (network_id, address)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE remote_nodes (
+    name TEXT PRIMARY KEY,
+    uid  TEXT NOT NULL,
+    ipv4 BLOB UNIQUE CHECK (length(ipv4) = 16),
+    ipv6 BLOB UNIQUE CHECK (length(ipv6) = 16)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE peers ADD COLUMN owner INTEGER NOT NULL DEFAULT 1 CHECK (owner IN (1, 2));
+DROP INDEX peers_once;
+CREATE UNIQUE INDEX peers_once ON peers (tunnel_id, ifnull(network_id, 0), owner);
+
+ALTER TABLE remote_endpoints ADD COLUMN owner INTEGER NOT NULL DEFAULT 1 CHECK (owner IN (1, 2));
+ALTER TABLE remote_endpoints ADD COLUMN ref TEXT CHECK ((owner = 1) = (ref IS NULL));  -- the owner's key
+ALTER TABLE remote_endpoints ADD COLUMN name TEXT NOT NULL DEFAULT '';
+ALTER TABLE remote_endpoints ADD COLUMN node TEXT NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX remote_endpoints_by_ref ON remote_endpoints (owner, ref);
+CREATE INDEX remote_endpoints_by_network ON remote_endpoints (network_id, tunnel_id, owner);
+CREATE INDEX remote_endpoints_static ON remote_endpoints (tunnel_id) WHERE owner = 1;
+)sql";
+
+constexpr std::array kSteps{kVersion1, kVersion2, kVersion3};
 
 }  // namespace
 

@@ -9,118 +9,25 @@
 #include "userspace/model/address_pool.h"
 #include "userspace/model/names.h"
 #include "userspace/model/port_plan.h"
+#include "userspace/store/rows.h"
 #include "userspace/store/schema.h"
 #include "userspace/store/state_dir.h"
 
 namespace fastnet {
 namespace {
 
-/// addresses.purpose
-enum class Purpose : std::uint8_t { kEndpoint = 1, kGateway = 2, kReserved = 3, kRemote = 4 };
-
 constexpr std::size_t kNamesInMessage = 3;
-
-// --- columns ------------------------------------------------------------------------------------------------------
-
-template <typename Enum>
-std::int64_t number(Enum value) {
-    return static_cast<std::int64_t>(value);
-}
-
-template <typename Enum>
-Enum enum_from(const Statement& row, int column) {
-    return static_cast<Enum>(row.int64(column));
-}
-
-std::span<const std::uint8_t> blob_of(const IpAddress& address) {
-    return address.bytes();
-}
-
-Statement& bind_optional(Statement& statement, const std::optional<IpAddress>& address) {
-    return address ? statement.bind(blob_of(*address)) : statement.bind_null();
-}
-
-Statement& bind_unless_empty(Statement& statement, std::string_view text) {
-    return text.empty() ? statement.bind_null() : statement.bind(text);
-}
-
-Statement& bind_unless_zero(Statement& statement, std::uint64_t value) {
-    return value == 0 ? statement.bind_null() : statement.bind(static_cast<std::int64_t>(value));  // all 64 bits kept
-}
-
-Statement& bind_mac(Statement& statement, const MacAddress& mac) {
-    return mac.is_zero() ? statement.bind_null() : statement.bind(std::span<const std::uint8_t>{mac.bytes()});
-}
-
-IpAddress address_from(const Statement& row, int column) {
-    const std::vector<std::uint8_t> blob = row.blob(column);
-    std::array<std::uint8_t, 16> bytes{};
-    std::copy_n(blob.begin(), std::min(blob.size(), bytes.size()), bytes.begin());  // the schema makes it 16
-    return IpAddress::from_bytes(bytes);
-}
-
-std::optional<IpAddress> optional_address_from(const Statement& row, int column) {
-    return row.is_null(column) ? std::nullopt : std::optional{address_from(row, column)};
-}
-
-/// Two columns: address, length.
-std::optional<IpPrefix> optional_prefix_from(const Statement& row, int column) {
-    if (row.is_null(column)) return std::nullopt;
-    return IpPrefix{address_from(row, column), static_cast<std::uint8_t>(row.int64(column + 1))};
-}
-
-MacAddress mac_from(const Statement& row, int column) {
-    const std::vector<std::uint8_t> blob = row.blob(column);
-    std::array<std::uint8_t, 6> bytes{};
-    std::copy_n(blob.begin(), std::min(blob.size(), bytes.size()), bytes.begin());
-    return MacAddress{bytes};
-}
-
-Port port_from(const Statement& row, int column) {
-    return Port{static_cast<std::uint16_t>(row.int64(column))};
-}
 
 // --- words --------------------------------------------------------------------------------------------------------
 
-std::string in_quotes(std::string_view name) {
-    return "'" + std::string{name} + "'";
-}
-
-Error no_such_network(std::uint32_t id) {
-    return not_found("network with id " + std::to_string(id) + " does not exist");
-}
 Error no_such_endpoint(std::uint32_t id) {
     return not_found("endpoint with id " + std::to_string(id) + " does not exist");
-}
-Error no_such_peer(const IpAddress& address, const std::string& of_what) {
-    return not_found(address.to_string() + " is no peer " + of_what, "`fastnet peer ls` lists the peers");
 }
 Error no_such_port(std::uint32_t id) {
     return not_found("published port with id " + std::to_string(id) + " does not exist");
 }
 
 // --- rows ---------------------------------------------------------------------------------------------------------
-
-/// Runs a statement that must change a row: @p missing if it changed none.
-Status run_on_one(Database& db, Statement& statement, Error missing) {
-    CHECK_OK(statement.run());
-    if (db.changes() == 0) return missing;
-    return ok();
-}
-
-template <typename T, typename FromRow>
-Result<std::vector<T>> collect(Statement& statement, FromRow from_row) {
-    std::vector<T> rows;
-    while (TRY(statement.step())) rows.push_back(from_row(statement));
-    return rows;
-}
-
-template <typename T>
-Result<std::optional<T>> first_of(Result<std::vector<T>> rows) {
-    std::vector<T> found = TRY(std::move(rows));
-    if (found.empty()) return std::optional<T>{};
-    return std::optional<T>{std::move(found.front())};
-}
 
 constexpr std::string_view kSelectEndpoints =
     "SELECT e.id, e.name, e.mode, e.state, e.network_id, e.netns, e.netns_id, e.netns_cookie, e.ifname, e.host_ifname,"
@@ -215,129 +122,14 @@ Status refuse_if_found(Database& db, std::string_view sql, const Value& value, c
     return ok();
 }
 
-/// Streams the used addresses of a network in ascending order: a run of n of them costs one search and n steps.
-class UsedAddresses {
-public:
-    UsedAddresses(Statement select, std::uint32_t network_id) : select_{std::move(select)}, network_id_{network_id} {}
-
-    Result<std::optional<IpAddress>> next(const IpAddress& from, const IpAddress& last) {
-        if (!started_ || from < position_) {
-            select_.reset();
-            select_.bind(network_id_).bind(blob_of(from)).bind(blob_of(last));
-            CHECK_OK(advance());
-            started_ = true;
-        }
-        position_ = from;
-        while (current_ && *current_ < from) CHECK_OK(advance());
-        return current_;
-    }
-
-private:
-    Status advance() {
-        current_ = TRY(select_.step()) ? std::optional{address_from(select_, 0)} : std::nullopt;
-        return ok();
-    }
-
-    Statement select_;
-    std::uint32_t network_id_;
-    bool started_ = false;
-    IpAddress position_;
-    std::optional<IpAddress> current_;
-};
-
-struct Subnet {
-    IpPrefix prefix;
-    std::optional<IpPrefix> ip_range;
-    std::optional<IpAddress> cursor;
-};
-
-Result<std::optional<Subnet>> find_subnet(Database& db, std::uint32_t network_id, Family family) {
-    Statement select =
-        TRY(db.prepare("SELECT address, length, range_address, range_length, cursor FROM subnets WHERE network_id = ? AND family = ?"));
-    select.bind(network_id).bind(number(family));
-    if (!TRY(select.step())) return std::optional<Subnet>{};
-    return std::optional<Subnet>{{*optional_prefix_from(select, 0), optional_prefix_from(select, 2), optional_address_from(select, 4)}};
-}
-
-Status insert_address(Database& db, std::uint32_t network_id, const IpPrefix& address, Purpose purpose, std::uint32_t owner_id) {
-    Statement insert =
-        TRY(db.prepare("INSERT INTO addresses (network_id, address, family, length, purpose, endpoint_id, remote_id)"
-                       " VALUES (?, ?, ?, ?, ?, ?, ?)"));
-    insert.bind(network_id)
-        .bind(blob_of(address.address()))
-        .bind(number(address.family()))
-        .bind(std::int64_t{address.length()})
-        .bind(number(purpose));
-    bind_unless_zero(insert, purpose == Purpose::kEndpoint ? owner_id : 0);
-    return bind_unless_zero(insert, purpose == Purpose::kRemote ? owner_id : 0).run();
-}
-
-Purpose purpose_for(std::uint32_t endpoint_id) {
-    return endpoint_id == 0 ? Purpose::kReserved : Purpose::kEndpoint;
-}
-
-std::string family_name(Family family) {
-    return family == Family::kIpv4 ? "IPv4" : "IPv6";
-}
-
-Result<std::string> network_name(Database& db, std::uint32_t id) {
-    Statement select = TRY(db.prepare("SELECT name FROM networks WHERE id = ?"));
-    select.bind(id);
-    if (!TRY(select.step())) return no_such_network(id);
-    return select.text(0);
-}
-
-/// Conflict error if somebody has @p address.
-Status check_address_is_free(Database& db, std::uint32_t network_id, const std::string& network, const IpAddress& address,
-                             const std::string& hint) {
-    Statement select =
-        TRY(db.prepare("SELECT a.purpose, e.name, t.address FROM addresses a LEFT JOIN endpoints e ON e.id = a.endpoint_id"
-                       " LEFT JOIN remote_endpoints r ON r.id = a.remote_id LEFT JOIN tunnels t ON t.id = r.tunnel_id"
-                       " WHERE a.network_id = ? AND a.address = ?"));
-    select.bind(network_id).bind(blob_of(address));
-    if (!TRY(select.step())) return ok();
-    const std::string subject = "address " + address.to_string() + " of network " + in_quotes(network);
-    switch (enum_from<Purpose>(select, 0)) {
-        case Purpose::kEndpoint: return conflict(subject + " is taken by endpoint " + in_quotes(select.text(1)), hint);
-        case Purpose::kGateway: return conflict(subject + " is its gateway", hint);
-        case Purpose::kRemote:
-            return conflict(subject + " is taken by a remote endpoint behind peer " + address_from(select, 2).to_string(), hint);
-        case Purpose::kReserved: break;
-    }
-    return conflict(subject + " is reserved", hint);
-}
-
-/// An interface may have @p address on the network, and nobody has it yet: with the subnet's length.
-Result<IpPrefix> check_address_fits(Database& db, std::uint32_t network_id, const std::string& network, const IpAddress& address,
-                                    const std::string& hint) {
-    const auto subnet = TRY(find_subnet(db, network_id, address.family()));
-    if (!subnet)
-        return usage_error("address " + address.to_string() + ": network " + in_quotes(network) + " has no " +
-                           family_name(address.family()) + " subnet");
-    if (!subnet->prefix.contains(address))
-        return usage_error("address " + address.to_string() + " is outside the subnet " + subnet->prefix.to_string() + " of network " +
-                           in_quotes(network));
-    const AddressRange range = TRY(usable_addresses(subnet->prefix, std::nullopt));
-    if (!range.contains(address))
-        return usage_error("address " + address.to_string() + " is the network or broadcast address of " + subnet->prefix.to_string() +
-                           " of network " + in_quotes(network));
-    CHECK_OK(check_address_is_free(db, network_id, network, address, hint));
-    return IpPrefix{address, subnet->prefix.length()};
-}
-
-Status check_overlay(const Network& network) {
-    if (network.driver == NetworkDriver::kOverlay) return ok();
-    return usage_error("network " + in_quotes(network.name) + " has driver " + to_string(network.driver) + ", which knows no peers",
-                       "use a network of driver overlay");
-}
-
 Status insert_network(Database& db, Network& network) {
-    Statement insert = TRY(db.prepare(
-        "INSERT INTO networks (name, driver, mtu, internal, icc, vni, parent, bridge, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+    Statement insert =
+        TRY(db.prepare("INSERT INTO networks (name, driver, mtu, internal, icc, vni, parent, bridge, created, uid) VALUES (?, ?, ?, ?, ?, "
+                       "?, ?, ?, ?, ?)"));
     insert.bind(network.name).bind(number(network.driver)).bind(network.mtu).bind(network.internal).bind(network.icc);
     bind_unless_zero(insert, network.vni).bind(network.parent);
     bind_unless_empty(insert, network.bridge).bind(network.created);
-    CHECK_OK(insert.run());
+    CHECK_OK(bind_unless_empty(insert, network.uid).run());
     network.id = static_cast<std::uint32_t>(db.last_insert_id());
     if (!has_bridge(network.driver) || !network.bridge.empty()) return ok();
     network.bridge = bridge_ifname_for(network.id, network.name);
@@ -373,7 +165,8 @@ Status replace_options(Database& db, const Network& network) {
     return ok();
 }
 
-constexpr std::string_view kSelectNetworks = "SELECT id, name, driver, mtu, internal, icc, vni, parent, bridge, created FROM networks ";
+constexpr std::string_view kSelectNetworks =
+    "SELECT id, name, driver, mtu, internal, icc, vni, parent, bridge, created, uid FROM networks ";
 
 Network network_row(const Statement& row) {
     Network network;
@@ -387,6 +180,7 @@ Network network_row(const Statement& row) {
     network.parent = row.text(7);
     network.bridge = row.text(8);
     network.created = row.int64(9);
+    network.uid = row.text(10);
     return network;
 }
 
@@ -487,67 +281,6 @@ Status choose_mac(Database& db, Endpoint& endpoint) {
     sqlite3_randomness(static_cast<int>(random.size()), random.data());
     endpoint.mac = mac_from_random(random);
     return ok();  // 46 random bits: the unique index catches what cannot happen
-}
-
-// --- peers --------------------------------------------------------------------------------------------------------
-
-Result<std::uint32_t> tunnel_of(Database& db, const IpAddress& peer) {  // 0: none
-    Statement select = TRY(db.prepare("SELECT id FROM tunnels WHERE address = ?"));
-    select.bind(blob_of(peer));
-    return TRY(select.step()) ? select.u32(0) : 0U;
-}
-
-/// The smallest index that is free: peers come and go, places in the BPF map do not.
-Result<std::uint32_t> add_tunnel(Database& db, const IpAddress& peer) {
-    const std::int64_t free = TRY(
-        db.query_int("SELECT min(id) FROM (SELECT 1 AS id UNION ALL SELECT id + 1 FROM tunnels) WHERE id NOT IN (SELECT id FROM tunnels)"));
-    if (free > kMostPeers)
-        return conflict("peer " + peer.to_string() + ": there are " + std::to_string(kMostPeers) + " already, which is the most",
-                        "`fastnet peer rm` those that are gone");
-    Statement insert = TRY(db.prepare("INSERT INTO tunnels (id, address) VALUES (?, ?)"));
-    CHECK_OK(insert.bind(free).bind(blob_of(peer)).run());
-    return static_cast<std::uint32_t>(free);
-}
-
-/// What no record of a peer covers any more: its remote endpoints, and its tunnel.
-Status forget_former_peers(Database& db) {
-    return db.exec(
-        "DELETE FROM remote_endpoints WHERE NOT EXISTS (SELECT 1 FROM peers p WHERE p.tunnel_id = remote_endpoints.tunnel_id"
-        " AND (p.network_id IS NULL OR p.network_id = remote_endpoints.network_id));"
-        "DELETE FROM tunnels WHERE NOT EXISTS (SELECT 1 FROM peers p WHERE p.tunnel_id = tunnels.id);");
-}
-
-constexpr std::string_view kSelectRemotes =
-    "SELECT r.id, r.network_id, t.address, r.tunnel_id, a4.address, a6.address, r.mac FROM remote_endpoints r"
-    " JOIN tunnels t ON t.id = r.tunnel_id"
-    " LEFT JOIN addresses a4 ON a4.remote_id = r.id AND a4.family = 4"
-    " LEFT JOIN addresses a6 ON a6.remote_id = r.id AND a6.family = 6 ";
-
-RemoteEndpoint remote_from(const Statement& row) {
-    RemoteEndpoint remote;
-    remote.id = row.u32(0);
-    remote.network_id = row.u32(1);
-    remote.peer = address_from(row, 2);
-    remote.tunnel = row.u32(3);
-    remote.ipv4 = optional_address_from(row, 4);
-    remote.ipv6 = optional_address_from(row, 5);
-    remote.mac = mac_from(row, 6);
-    return remote;
-}
-
-/// Two of one MAC on a network would take each other's frames. Behind one peer they may be one host.
-Status check_remote_mac(Database& db, const RemoteEndpoint& remote) {
-    const std::span<const std::uint8_t> mac{remote.mac.bytes()};
-    const std::string subject = "MAC " + remote.mac.to_string() + " is taken by ";
-    Statement local = TRY(db.prepare("SELECT name FROM endpoints WHERE network_id = ? AND mac = ? AND mac IS NOT NULL AND mode <> 6"));
-    local.bind(remote.network_id).bind(mac);
-    if (TRY(local.step())) return conflict(subject + "endpoint " + in_quotes(local.text(0)), "name the MAC that it really has with --mac");
-    Statement other = TRY(db.prepare(std::string{kSelectRemotes} + "WHERE r.network_id = ? AND r.mac = ? AND r.tunnel_id <> ?"));
-    other.bind(remote.network_id).bind(mac).bind(remote.tunnel);
-    if (TRY(other.step()))
-        return conflict(subject + "a remote endpoint behind peer " + remote_from(other).peer.to_string(),
-                        "name the MAC that it really has with --mac");
-    return ok();
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -672,6 +405,7 @@ Status Store::remove_uplink(std::string_view name) {
 
 Result<Network> Store::add_network(Network network) {
     CHECK_OK(validate(network));
+    if (!network.uid.empty()) CHECK_OK(check_network_uid(network.uid));
     const auto by_family = [](const auto& a, const auto& b) { return a.family() < b.family(); };
     std::sort(network.subnets.begin(), network.subnets.end(), by_family);
     std::sort(network.gateways.begin(), network.gateways.end(), by_family);
@@ -685,6 +419,9 @@ Result<Network> Store::add_network(Network network) {
     if (network.vni != 0)
         CHECK_OK(refuse_if_found(db_, "SELECT name FROM networks WHERE vni = ?", network.vni,
                                  subject + ": VNI " + std::to_string(network.vni) + " belongs to network ", "choose another with --vni"));
+    if (!network.uid.empty())
+        CHECK_OK(refuse_if_found(db_, "SELECT name FROM networks WHERE uid = ?", network.uid,
+                                 subject + ": uid " + network.uid + " belongs to network ", {}));
     if (!network.bridge.empty())
         CHECK_OK(refuse_if_found(db_, "SELECT name FROM networks WHERE bridge = ?", network.bridge,
                                  subject + ": device " + in_quotes(network.bridge) + " belongs to network ", "choose another device name"));
@@ -713,6 +450,40 @@ Result<std::optional<Network>> Store::find_network(std::uint32_t id) {
     return first_of(load_networks(db_, select.bind(id)));
 }
 
+Result<std::optional<Network>> Store::find_network_by_uid(std::string_view uid) {
+    Statement select = TRY(db_.prepare(std::string{kSelectNetworks} + "WHERE uid = ?"));
+    return first_of(load_networks(db_, select.bind(uid)));
+}
+
+Status Store::set_network_uid(std::uint32_t id, std::string_view uid) {
+    CHECK_OK(check_network_uid(uid));
+    Transaction transaction = TRY(begin(Durability::kPowerLoss));
+    if (const auto other = TRY(find_network_by_uid(uid)); other && other->id != id)
+        return conflict("uid " + std::string{uid} + " belongs to network " + in_quotes(other->name));
+    Statement update = TRY(db_.prepare("UPDATE networks SET uid = ? WHERE id = ?"));
+    CHECK_OK(run_on_one(db_, update.bind(uid).bind(id), no_such_network(id)));
+    return transaction.commit();
+}
+
+Status Store::remember_removed(const RemovedNetwork& network) {
+    Transaction transaction = TRY(begin(Durability::kPowerLoss));
+    Statement insert = TRY(db_.prepare("INSERT OR REPLACE INTO removed_networks (uid, name) VALUES (?, ?)"));
+    CHECK_OK(insert.bind(network.uid).bind(network.name).run());
+    return transaction.commit();
+}
+
+Result<std::vector<RemovedNetwork>> Store::removed_networks() {
+    Statement select = TRY(db_.prepare("SELECT uid, name FROM removed_networks ORDER BY uid"));
+    return collect<RemovedNetwork>(select, [](const Statement& row) { return RemovedNetwork{row.text(0), row.text(1)}; });
+}
+
+Status Store::forget_removed(std::string_view uid) {
+    Transaction transaction = TRY(begin());
+    Statement remove = TRY(db_.prepare("DELETE FROM removed_networks WHERE uid = ?"));
+    CHECK_OK(remove.bind(uid).run());
+    return transaction.commit();
+}
+
 Status Store::update_network(const Network& network) {
     CHECK_OK(validate(network));
     Transaction transaction = TRY(begin(Durability::kPowerLoss));
@@ -739,43 +510,6 @@ Status Store::remove_network(std::uint32_t id) {
     Statement remove = TRY(db_.prepare("DELETE FROM networks WHERE id = ?"));
     CHECK_OK(remove.bind(id).run());
     CHECK_OK(forget_former_peers(db_));
-    return transaction.commit();
-}
-
-// --- addresses ----------------------------------------------------------------------------------------------------
-
-Result<IpPrefix> Store::allocate_address(std::uint32_t network_id, Family family, std::uint32_t endpoint_id) {
-    Transaction transaction = TRY(begin());
-    const std::string name = TRY(network_name(db_, network_id));
-    const auto subnet = TRY(find_subnet(db_, network_id, family));
-    if (!subnet) return usage_error("network " + in_quotes(name) + " has no " + family_name(family) + " subnet");
-    const AddressRange range = TRY(usable_addresses(subnet->prefix, subnet->ip_range));
-    UsedAddresses used{TRY(db_.prepare("SELECT address FROM addresses WHERE network_id = ? AND address BETWEEN ? AND ? ORDER BY address")),
-                       network_id};
-    auto picked = pick_address(range, subnet->cursor, [&](const IpAddress& from, const IpAddress& last) { return used.next(from, last); });
-    if (!picked) return std::move(picked).error().in("network " + in_quotes(name) + " (" + subnet->prefix.to_string() + ")");
-    const IpPrefix address{*picked, subnet->prefix.length()};
-    CHECK_OK(insert_address(db_, network_id, address, purpose_for(endpoint_id), endpoint_id));
-    Statement update = TRY(db_.prepare("UPDATE subnets SET cursor = ? WHERE network_id = ? AND family = ?"));
-    CHECK_OK(update.bind(blob_of(*picked)).bind(network_id).bind(number(family)).run());
-    CHECK_OK(transaction.commit());
-    return address;
-}
-
-Result<IpPrefix> Store::reserve_address(std::uint32_t network_id, const IpAddress& address, std::uint32_t endpoint_id) {
-    Transaction transaction = TRY(begin());
-    const std::string name = TRY(network_name(db_, network_id));
-    const IpPrefix reserved = TRY(check_address_fits(db_, network_id, name, address, "leave out --ip to get a free one"));
-    CHECK_OK(insert_address(db_, network_id, reserved, purpose_for(endpoint_id), endpoint_id));
-    CHECK_OK(transaction.commit());
-    return reserved;
-}
-
-Status Store::release_address(std::uint32_t network_id, const IpAddress& address) {
-    Transaction transaction = TRY(begin());
-    Statement remove = TRY(db_.prepare("DELETE FROM addresses WHERE network_id = ? AND address = ? AND purpose = ?"));
-    remove.bind(network_id).bind(blob_of(address)).bind(number(Purpose::kReserved));
-    CHECK_OK(run_on_one(db_, remove, not_found("address " + address.to_string() + " is not reserved")));
     return transaction.commit();
 }
 
@@ -1003,99 +737,6 @@ Result<std::optional<PortRange>> Store::port_obstacle(std::span<const IpAddress>
         if (!found.empty()) return std::optional{found.front().host_ports};
     }
     return std::optional<PortRange>{};
-}
-
-// --- peers of overlay networks ------------------------------------------------------------------------------------
-
-Result<bool> Store::add_peer(const IpAddress& address, std::optional<std::uint32_t> network_id) {
-    CHECK_OK(check_peer_address(address));
-    Transaction transaction = TRY(begin(Durability::kPowerLoss));
-    if (network_id) {
-        const auto network = TRY(find_network(*network_id));
-        if (!network) return no_such_network(*network_id);
-        CHECK_OK(check_overlay(*network));
-    }
-    std::uint32_t tunnel = TRY(tunnel_of(db_, address));
-    if (tunnel == 0) tunnel = TRY(add_tunnel(db_, address));
-    Statement insert = TRY(db_.prepare("INSERT INTO peers (tunnel_id, network_id) VALUES (?, ?) ON CONFLICT DO NOTHING"));
-    CHECK_OK(bind_unless_zero(insert.bind(tunnel), network_id.value_or(0)).run());
-    const bool added = db_.changes() != 0;
-    CHECK_OK(transaction.commit());
-    return added;
-}
-
-Result<std::vector<Peer>> Store::peers() {
-    Statement select = TRY(db_.prepare(
-        "SELECT t.address, p.network_id, t.id FROM peers p JOIN tunnels t ON t.id = p.tunnel_id ORDER BY t.id, ifnull(p.network_id, 0)"));
-    return collect<Peer>(select, [](const Statement& row) {
-        return Peer{address_from(row, 0), row.is_null(1) ? std::nullopt : std::optional{row.u32(1)}, row.u32(2)};
-    });
-}
-
-Status Store::remove_peer(const IpAddress& address, std::optional<std::uint32_t> network_id) {
-    Transaction transaction = TRY(begin(Durability::kPowerLoss));
-    Statement remove = TRY(db_.prepare("DELETE FROM peers WHERE tunnel_id = ? AND ifnull(network_id, 0) = ?"));
-    remove.bind(TRY(tunnel_of(db_, address))).bind(network_id.value_or(0));
-    const std::string of_what =
-        network_id ? "of network " + in_quotes(TRY(network_name(db_, *network_id))) : std::string{"of all networks"};
-    CHECK_OK(run_on_one(db_, remove, no_such_peer(address, of_what)));
-    CHECK_OK(forget_former_peers(db_));
-    return transaction.commit();
-}
-
-Status Store::forget_peer(const IpAddress& address) {
-    Transaction transaction = TRY(begin(Durability::kPowerLoss));
-    Statement remove = TRY(db_.prepare("DELETE FROM peers WHERE tunnel_id = ?"));
-    CHECK_OK(run_on_one(db_, remove.bind(TRY(tunnel_of(db_, address))), no_such_peer(address, "of any network")));
-    CHECK_OK(forget_former_peers(db_));
-    return transaction.commit();
-}
-
-Result<RemoteEndpoint> Store::add_remote_endpoint(RemoteEndpoint remote) {
-    Transaction transaction = TRY(begin(Durability::kPowerLoss));
-    const auto network = TRY(find_network(remote.network_id));
-    if (!network) return no_such_network(remote.network_id);
-    CHECK_OK(check_overlay(*network));
-    const std::vector<Peer> known = peers_of(*network, TRY(peers()));
-    const auto peer = std::find_if(known.begin(), known.end(), [&](const Peer& one) { return one.address == remote.peer; });
-    if (peer == known.end())
-        return not_found(remote.peer.to_string() + " is no peer of network " + in_quotes(network->name),
-                         "`fastnet peer add " + remote.peer.to_string() + " --network " + network->name + "` makes it one");
-    remote.tunnel = peer->tunnel;
-    if (!remote.ipv4 && !remote.ipv6) return usage_error("a remote endpoint without an address", "name its address on the network");
-    for (const RemoteEndpoint& present : TRY(remote_endpoints())) {
-        remote.id = present.id;
-        if (remote == present) return remote;
-    }
-    for (const auto& address : {remote.ipv4, remote.ipv6})
-        if (address) TRY(check_address_fits(db_, network->id, network->name, *address, "choose another address"));
-    CHECK_OK(check_remote_mac(db_, remote));
-    Statement insert = TRY(db_.prepare("INSERT INTO remote_endpoints (network_id, tunnel_id, mac) VALUES (?, ?, ?)"));
-    CHECK_OK(insert.bind(remote.network_id).bind(remote.tunnel).bind(std::span<const std::uint8_t>{remote.mac.bytes()}).run());
-    remote.id = static_cast<std::uint32_t>(db_.last_insert_id());
-    for (const auto& address : {remote.ipv4, remote.ipv6})
-        if (address)
-            CHECK_OK(
-                insert_address(db_, network->id, {*address, network->subnet(address->family())->length()}, Purpose::kRemote, remote.id));
-    CHECK_OK(transaction.commit());
-    return remote;
-}
-
-Result<std::vector<RemoteEndpoint>> Store::remote_endpoints() {
-    Statement select = TRY(db_.prepare(std::string{kSelectRemotes} + "ORDER BY r.id"));
-    return collect<RemoteEndpoint>(select, remote_from);
-}
-
-Status Store::remove_remote_endpoint(std::uint32_t network_id, const IpAddress& address) {
-    Transaction transaction = TRY(begin(Durability::kPowerLoss));
-    const std::string name = TRY(network_name(db_, network_id));
-    Statement remove =
-        TRY(db_.prepare("DELETE FROM remote_endpoints WHERE id = (SELECT remote_id FROM addresses WHERE network_id = ? AND address = ?)"));
-    remove.bind(network_id).bind(blob_of(address));
-    CHECK_OK(run_on_one(db_, remove,
-                        not_found("network " + in_quotes(name) + " has no remote endpoint " + address.to_string(),
-                                  "`fastnet peer endpoint ls` lists them")));
-    return transaction.commit();
 }
 
 // --- sysctls ------------------------------------------------------------------------------------------------------

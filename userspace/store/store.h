@@ -14,6 +14,7 @@
 
 #include "loader/base/net_types.h"
 #include "loader/base/result.h"
+#include "userspace/model/address_pool.h"
 #include "userspace/model/endpoint.h"
 #include "userspace/model/network.h"
 #include "userspace/model/node.h"
@@ -52,6 +53,8 @@ public:
 
     /// Several calls as one: all or nothing. Never keep it open while something slow runs.
     Result<Transaction> begin(Durability durability = Durability::kProcessCrash) { return db_.begin(durability); }
+    /// All that is read until it ends is of one moment. Nothing can be changed meanwhile by this Store.
+    Result<Transaction> begin_snapshot() { return db_.begin_snapshot(); }
     Status check_integrity() { return db_.check_integrity(); }
 
     // --- settings -----------------------------------------------------------------------------------------------
@@ -74,6 +77,13 @@ public:
     Result<std::vector<Network>> networks();  ///< by id
     Result<std::optional<Network>> find_network(std::string_view name);
     Result<std::optional<Network>> find_network(std::uint32_t id);
+    Result<std::optional<Network>> find_network_by_uid(std::string_view uid);
+    /// Makes it a shared one. Unknown: not found. Another network has @p uid: conflict.
+    Status set_network_uid(std::uint32_t id, std::string_view uid);
+    /// What is remembered of shared networks that were removed here, by uid.
+    Status remember_removed(const RemovedNetwork& network);
+    Result<std::vector<RemovedNetwork>> removed_networks();
+    Status forget_removed(std::string_view uid);  ///< an unknown one is fine
     /// Writes mtu, internal, icc, parent and options of an existing network. Unknown: not found.
     Status update_network(const Network& network);
     /// Unknown: not found. Has endpoints: conflict that names some. Its peers and remote endpoints go with it. Survives a power cut.
@@ -81,12 +91,25 @@ public:
 
     // --- addresses ----------------------------------------------------------------------------------------------
     /// A free address of the network's subnet of that family, with the subnet's prefix length; reserved for
-    /// @p endpoint_id until the endpoint goes (0: until release_address()). Exhausted: conflict. No such subnet: usage.
+    /// @p endpoint_id until the endpoint goes (0: until release_address()). Exhausted: conflict. No such subnet: usage. Of a shared
+    /// network only this node's blocks are handed out.
     Result<IpPrefix> allocate_address(std::uint32_t network_id, Family family, std::uint32_t endpoint_id = 0);
     /// The same for one address that the user wants. Outside the subnet, or its network or broadcast address: usage.
-    /// Taken: conflict that names by whom.
+    /// Taken: conflict that names by whom. Outside of the blocks of a shared network: conflict.
     Result<IpPrefix> reserve_address(std::uint32_t network_id, const IpAddress& address, std::uint32_t endpoint_id = 0);
     Status release_address(std::uint32_t network_id, const IpAddress& address);  ///< not reserved, or an endpoint's: not found
+
+    // --- blocks of shared networks ------------------------------------------------------------------------------
+    /// False if it is there. Outside of the network's subnet or range: usage. Overlaps another: conflict. Survives a power cut.
+    Result<bool> add_block(std::uint32_t network_id, const IpPrefix& prefix);
+    /// False if it is not there. An endpoint has an address of it: conflict.
+    Result<bool> remove_block(std::uint32_t network_id, const IpPrefix& prefix);
+    Result<std::vector<OwnBlock>> blocks(std::uint32_t network_id);  ///< IPv4 first, by address
+    Result<std::size_t> count_blocks(std::uint32_t network_id);
+    Result<bool> is_in_block(std::uint32_t network_id, const IpAddress& address);
+    /// That an endpoint found no address; until a block of that family comes.
+    Status want_block(std::uint32_t network_id, Family family);
+    Result<bool> wants_block(std::uint32_t network_id, Family family);
 
     // --- endpoints ----------------------------------------------------------------------------------------------
     /// The intent of an attach, in one transaction: the endpoint in state pending with its addresses and @p ports.
@@ -130,20 +153,47 @@ public:
     Result<std::optional<PortRange>> port_obstacle(std::span<const IpAddress> host_ips, Protocol protocol, const PortRange& wanted);
 
     // --- peers of overlay networks ------------------------------------------------------------------------------
-    /// False if the record is there already. Unfit address, or a network that is no overlay: usage. No such network: not
-    /// found. kMostPeers addresses: conflict. Survives a power cut.
+    /// A record of an administrator's. False if it is there already. Unfit address, or a network that is no overlay: usage. No such
+    /// network: not found. kMostPeers addresses: conflict. Survives a power cut.
     Result<bool> add_peer(const IpAddress& address, std::optional<std::uint32_t> network_id);
     Result<std::vector<Peer>> peers();  ///< by tunnel; of all networks first, then by network
-    /// That one record. With the last one that makes it a peer of a network, its remote endpoints there go. Unknown: not found.
+    /// Those of one overlay network, each once, by tunnel; the first @p most.
+    Result<std::vector<Peer>> peers_of(std::uint32_t network_id, std::int64_t most = kMostPeers);
+    Result<std::optional<IpAddress>> address_of_tunnel(std::uint32_t tunnel);
+    Result<std::optional<std::uint32_t>> find_tunnel(const IpAddress& peer);
+    /// Whether a record of @p owner (unset: of anybody) makes the tunnel's end a peer of the network.
+    Result<bool> is_peer(std::uint32_t tunnel, std::uint32_t network_id, std::optional<Owner> owner = std::nullopt);
+    /// That one record. With the last one that makes it a peer of a network, its remote endpoints there go. Unknown: not found. The
+    /// cluster's: conflict.
     Status remove_peer(const IpAddress& address, std::optional<std::uint32_t> network_id);
-    /// Every record of the address. Unknown: not found.
+    /// Every record of the address, but for the cluster's. Unknown: not found. None but the cluster's: conflict.
     Status forget_peer(const IpAddress& address);
     /// Adds @p remote (id and tunnel are filled in). An address outside the subnet, or no addresses: usage. No peer of the
     /// network: not found. Address or MAC taken: conflict that names by whom. The very same is there already: that one.
     Result<RemoteEndpoint> add_remote_endpoint(RemoteEndpoint remote);
     Result<std::vector<RemoteEndpoint>> remote_endpoints();  ///< by id
-    /// The one that has @p address. Unknown: not found.
+    Result<std::optional<RemoteEndpoint>> find_remote_endpoint(std::uint32_t network_id, const IpAddress& address);
+    Result<std::optional<RemoteEndpoint>> find_remote_endpoint(Owner owner, std::string_view ref);
+    Result<bool> has_remote_endpoint(std::uint32_t network_id);
+    /// Those of the cluster that have an endpoint on the network, by name.
+    Result<std::vector<std::string>> nodes_on_network(std::uint32_t network_id);
+    /// The one that has @p address. Unknown: not found. The cluster's: conflict.
     Status remove_remote_endpoint(std::uint32_t network_id, const IpAddress& address);
+
+    // --- what the cluster says: steps of one transaction of the caller's, a row each ------------------------------
+    /// Adds one of owner kEtcd (id, network and tunnel are filled in), and the record that makes its node a peer of the network.
+    /// Refused as above, or because it is in a block of this node's: nothing has changed then.
+    Result<RemoteEndpoint> put_remote_endpoint(RemoteEndpoint remote, const Network& network);
+    Status erase_remote_endpoint(std::uint32_t id);
+    /// The cluster's record of that peer, if no endpoint needs it any more, and the tunnel, if no record does.
+    Status prune_peer(std::uint32_t tunnel, std::uint32_t network_id);
+    /// That all peers of the network have; unset: it has none.
+    Result<std::optional<Family>> family_of_peers(std::uint32_t network_id);
+    Result<std::vector<RemoteNode>> remote_nodes();  ///< by name
+    Result<std::optional<RemoteNode>> find_remote_node(std::string_view name);
+    Result<std::optional<RemoteNode>> find_remote_node(const IpAddress& address);
+    Status insert_remote_node(const RemoteNode& node);
+    Status erase_remote_node(std::string_view name);
 
     // --- sysctls ------------------------------------------------------------------------------------------------
     /// Call before the write. The first call for a path keeps `original`; later ones change only `written`.

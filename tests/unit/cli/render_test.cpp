@@ -154,6 +154,7 @@ PeerView peer() {
     view.endpoints = 2;
     view.learned = 3;
     view.mtu = 1450;
+    view.path_mtu = 1500;
     view.uplink = "eth0";
     view.sent_packets = 4;
     view.sent_bytes = 5;
@@ -164,16 +165,43 @@ PeerView peer() {
 }
 
 TEST(Json, PeerRowSaysWhereItIsAndWhatWentThere) {
-    EXPECT_EQ(json(render(peer(), Format::kJson)), ordered_json::parse(R"({"address": "192.0.2.7", "network": null, "endpoints": 2,
-        "learned": 3, "mtu": 1450, "uplink": "eth0", "sent_packets": 4, "sent_bytes": 5, "received_packets": 6, "received_bytes": 7,
+    EXPECT_EQ(json(render(peer(), Format::kJson)), ordered_json::parse(R"({"address": "192.0.2.7", "network": null,
+        "source": "static", "node": null, "endpoints": 2, "learned": 3, "last_seen_seconds": null, "path_mtu": 1500, "mtu": 1450, "uplink": "eth0", "sent_packets": 4, "sent_bytes": 5, "received_packets": 6, "received_bytes": 7,
         "dropped_packets": 8})"));
     PeerView fresh;
     fresh.address = *IpAddress::parse("2001:db8::7");
     fresh.network = "blue";
+    fresh.source = Owner::kEtcd;
+    fresh.node = "n2";
+    fresh.silent_seconds = 1.5;
     const ordered_json value = json(render(std::vector{fresh}, Format::kJson))[0];
     EXPECT_EQ(value["network"], "blue");
+    EXPECT_EQ(value["source"], "etcd");
+    EXPECT_EQ(value["node"], "n2");
+    EXPECT_EQ(value["last_seen_seconds"], 1.5);
+    EXPECT_TRUE(value["path_mtu"].is_null());
     EXPECT_TRUE(value["mtu"].is_null());
     EXPECT_TRUE(value["uplink"].is_null());
+}
+
+TEST(Json, EndpointsOfAllNodesSayWhereTheyAre) {
+    EndpointView here, there;
+    here.endpoint.id = 3;
+    here.endpoint.name = "web";
+    here.endpoint.netns = "web";
+    there.endpoint.name = "db";
+    there.endpoint.mode = EndpointMode::kOverlay;
+    there.endpoint.ipv4 = *IpPrefix::parse_interface("10.77.0.9/24");
+    there.network = "blue";
+    there.node = "n2";
+    const ordered_json rows = json(render_with_nodes({here, there}, Format::kJson));
+    EXPECT_TRUE(rows[0]["node"].is_null());
+    EXPECT_EQ(rows[0]["netns"], "web");
+    EXPECT_EQ(rows[1]["node"], "n2");
+    EXPECT_EQ(rows[1]["name"], "db");
+    EXPECT_EQ(rows[1]["ipv4"], "10.77.0.9/24");
+    EXPECT_TRUE(rows[1]["netns"].is_null());
+    EXPECT_NE(render_with_nodes({there}, Format::kText).find("n2"), std::string::npos);
 }
 
 TEST(Json, RemoteEndpointRowHasItsAddressesAndItsPeer) {
@@ -182,7 +210,8 @@ TEST(Json, RemoteEndpointRowHasItsAddressesAndItsPeer) {
     view.remote.peer = *IpAddress::parse("192.0.2.7");
     view.remote.ipv4 = *IpAddress::parse("10.77.0.9");
     view.remote.mac = *MacAddress::parse("02:42:0a:4d:00:09");
-    EXPECT_EQ(json(render(view, Format::kJson)), ordered_json::parse(R"({"network": "blue", "peer": "192.0.2.7", "ipv4": "10.77.0.9",
+    EXPECT_EQ(json(render(view, Format::kJson)), ordered_json::parse(R"({"network": "blue", "source": "static", "name": null,
+        "node": null, "peer": "192.0.2.7", "ipv4": "10.77.0.9",
         "ipv6": null, "mac": "02:42:0a:4d:00:09"})"));
 }
 

@@ -219,11 +219,11 @@ TEST(Plan, MtuOfTheNetworkWinsOverTheUplinks) {
     Network network = default_network();
     DesiredState desired = desired_overlay_node();
     desired.default_mtu = 9000;
-    EXPECT_EQ(bridge_wanted(network, desired).mtu, 9000U);
-    EXPECT_EQ(bridge_wanted(overlay_network(), desired).mtu, 8950U);
-    EXPECT_EQ(vxlan_wanted(overlay_network(), desired).mtu, 8950U);
+    EXPECT_EQ(bridge_wanted(network, desired.default_mtu, desired.peers).mtu, 9000U);
+    EXPECT_EQ(bridge_wanted(overlay_network(), desired.default_mtu, desired.peers).mtu, 8950U);
+    EXPECT_EQ(vxlan_wanted(overlay_network(), desired.default_mtu, desired.peers, {}).mtu, 8950U);
     network.mtu = 1400;
-    EXPECT_EQ(bridge_wanted(network, desired).mtu, 1400U);
+    EXPECT_EQ(bridge_wanted(network, desired.default_mtu, desired.peers).mtu, 1400U);
 }
 
 class PlanOfAnOverlay : public ::testing::Test {
@@ -339,7 +339,7 @@ TEST_F(PlanOfAnOverlay, CountThatIsTooHighIsPutRight) {
 TEST_F(PlanOfAnOverlay, OnePeersGoingLeavesTheOthers) {
     add_peer("192.0.2.8", 2);
     actual_ = actual_overlay_node();
-    actual_.vxlans.at("fnx-2") = vxlan_wanted(overlay_network(), desired_);
+    actual_.vxlans.at("fnx-2") = vxlan_wanted(overlay_network(), desired_.default_mtu, desired_.peers, {});
     actual_.tunnels.emplace(2, ip("192.0.2.8"));
     fnet_vtep second{};
     second.tunnel = 2;

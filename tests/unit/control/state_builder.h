@@ -65,7 +65,7 @@ inline ActualState actual_node() {
     ActualState actual;
     actual.links = {
         {"eth0", {kUplinkIndex, 0, true}}, {"fn-1-default", {kBridgeIndex, 0, true}}, {"fnv-3", {kWebIndex, kBridgeIndex, true}}};
-    actual.bridges = {{"fn-1-default", bridge_wanted(default_network(), desired_node())}};
+    actual.bridges = {{"fn-1-default", bridge_wanted(default_network(), DesiredState{}.default_mtu, {})}};
     actual.devices = {{kUplinkIndex, {FNET_DEVICE_UPLINK, 0}},
                       {kBridgeIndex, {FNET_DEVICE_BRIDGE, 1}},
                       {FNET_LOOPBACK_IFINDEX, {FNET_DEVICE_LOOPBACK, 0}}};
@@ -126,8 +126,8 @@ inline ActualState actual_overlay_node() {
     const DesiredState desired = desired_overlay_node();
     actual.links.emplace("fn-2-blue", ActualLink{kOverlayBridgeIndex, 0, true});
     actual.links.emplace("fnx-2", ActualLink{kVxlanIndex, kOverlayBridgeIndex, true});
-    actual.bridges.emplace("fn-2-blue", bridge_wanted(overlay_network(), desired));
-    actual.vxlans.emplace("fnx-2", vxlan_wanted(overlay_network(), desired));
+    actual.bridges.emplace("fn-2-blue", bridge_wanted(overlay_network(), desired.default_mtu, desired.peers));
+    actual.vxlans.emplace("fnx-2", vxlan_wanted(overlay_network(), desired.default_mtu, desired.peers, {}));
     actual.devices.emplace(kOverlayBridgeIndex, fnet_device{FNET_DEVICE_BRIDGE, kOverlayId});
     actual.devices.emplace(kVxlanIndex, fnet_device{FNET_DEVICE_VXLAN, kOverlayId});
     actual.subnets.emplace(prefix("10.77.0.0/24"), kOverlayId);

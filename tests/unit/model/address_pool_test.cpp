@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <set>
 
 #include "tests/unit/model/fixed_random.h"
@@ -31,7 +32,8 @@ struct Used {
 };
 
 Result<IpAddress> pick(const char* subnet, Used& used, std::optional<IpAddress> cursor = {}, std::optional<IpPrefix> ip_range = {}) {
-    return pick_address(TRY(usable_addresses(prefix(subnet), ip_range)), cursor, used.lookup());
+    const std::array ranges{TRY(usable_addresses(prefix(subnet), ip_range))};
+    return pick_address(ranges, cursor, used.lookup());
 }
 
 TEST(AddressPool, NetworkBroadcastAndGatewayAreNeverPicked) {
@@ -117,10 +119,40 @@ TEST(AddressPool, TheEndOfTheAddressSpaceDoesNotWrapOut) {
     EXPECT_EQ(*pick("255.255.255.252/30", used, address("255.255.255.254")), address("255.255.255.253"));
 }
 
+TEST(AddressPool, SeveralRangesAreWalkedInTurn) {
+    const std::array ranges{AddressRange{address("10.0.0.17"), address("10.0.0.18")},
+                            AddressRange{address("10.0.0.32"), address("10.0.0.33")},
+                            AddressRange{address("10.0.0.64"), address("10.0.0.64")}};
+    Used used;
+    std::optional<IpAddress> cursor;
+    std::vector<std::string> picked;
+    for (int i = 0; i < 7; ++i) {
+        cursor = *pick_address(ranges, cursor, used.lookup());
+        picked.push_back(cursor->to_string());
+    }
+    EXPECT_EQ(picked,
+              (std::vector<std::string>{"10.0.0.17", "10.0.0.18", "10.0.0.32", "10.0.0.33", "10.0.0.64", "10.0.0.17", "10.0.0.18"}));
+    EXPECT_EQ(*pick_address(ranges, address("10.0.0.40"), used.lookup()), address("10.0.0.64")) << "a block that went: the next one";
+    EXPECT_EQ(*pick_address(ranges, address("10.0.0.99"), used.lookup()), address("10.0.0.17"));
+    for (const char* const one : {"10.0.0.32", "10.0.0.33", "10.0.0.64", "10.0.0.17"}) used.addresses.insert(address(one));
+    EXPECT_EQ(*pick_address(ranges, address("10.0.0.32"), used.lookup()), address("10.0.0.18"));
+    used.addresses.insert(address("10.0.0.18"));
+    const auto none = pick_address(ranges, address("10.0.0.32"), used.lookup());
+    ASSERT_FALSE(none);
+    EXPECT_EQ(none.error().kind, ErrorKind::kConflict);
+    EXPECT_FALSE(pick_address({}, {}, used.lookup()));
+}
+
+TEST(AddressPool, ARangeCountsItsAddresses) {
+    EXPECT_EQ((AddressRange{address("10.0.0.1"), address("10.0.0.14")}.size()), 14U);
+    EXPECT_EQ((AddressRange{address("fd00::1"), address("fd00::ffff:ffff:ffff")}.size()), 0xffff'ffff'ffffU);
+    EXPECT_EQ((AddressRange{address("fd00::"), address("fd01::")}.size()), std::uint64_t{1} << 63U);
+}
+
 TEST(AddressPool, AnErrorOfTheLookupComesThrough) {
-    const AddressRange range{address("10.0.0.1"), address("10.0.0.6")};
+    const std::array ranges{AddressRange{address("10.0.0.1"), address("10.0.0.6")}};
     const auto picked =
-        pick_address(range, {}, [](const IpAddress&, const IpAddress&) -> Result<std::optional<IpAddress>> { return failed("disk"); });
+        pick_address(ranges, {}, [](const IpAddress&, const IpAddress&) -> Result<std::optional<IpAddress>> { return failed("disk"); });
     ASSERT_FALSE(picked);
     EXPECT_EQ(picked.error().message, "disk");
 }

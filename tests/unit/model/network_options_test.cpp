@@ -52,7 +52,7 @@ TEST(NetworkOptions, LearningIsForOverlayNetworks) {
     ASSERT_FALSE(bad);
     EXPECT_EQ(bad.error().hint, "it is on or off");
     EXPECT_EQ(canonical_options(NetworkDriver::kOverlay, {{"ageing", "on"}}).error().hint,
-              "known are gateway_mode_ipv4, gateway_mode_ipv6, learning and vxlan_guard");
+              "known are gateway_mode_ipv4, gateway_mode_ipv6, learning, vxlan_guard and scope");
 }
 
 TEST(NetworkOptions, OnlyAGlobalIpv6PrefixIsRoutedByDefault) {
@@ -86,6 +86,20 @@ TEST(NetworkOptions, VxlanGuardIsOffUnlessAskedFor) {
     network.options = {{"vxlan_guard", "on"}};
     EXPECT_TRUE(vxlan_guard(network));
     EXPECT_FALSE(canonical_options(NetworkDriver::kBridge, {{"vxlan_guard", "on"}}));
+}
+
+TEST(NetworkOptions, ScopeIsOfOverlayNetworksAndLocalUnlessSaid) {
+    Network network;
+    network.driver = NetworkDriver::kOverlay;
+    EXPECT_EQ(scope_of(network), NetworkScope::kLocal);
+    EXPECT_FALSE(has_scope(network));
+    network.options = *canonical_options(network.driver, {{"scope", "cluster"}});
+    EXPECT_EQ(scope_of(network), NetworkScope::kCluster);
+    set_scope(network, NetworkScope::kLocal);
+    EXPECT_EQ(network.options.at("scope"), "local");
+    EXPECT_TRUE(has_scope(network));
+    EXPECT_EQ(canonical_options(network.driver, {{"scope", "global"}}).error().hint, "it is local or cluster");
+    EXPECT_FALSE(canonical_options(NetworkDriver::kBridge, {{"scope", "cluster"}}));
 }
 
 }  // namespace

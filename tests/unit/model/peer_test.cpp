@@ -51,18 +51,27 @@ TEST(Peers, OfANetworkAreItsOwnAndThoseOfAllEachOnce) {
     EXPECT_TRUE(peers_of(bridge, peers).empty());
 }
 
+TEST(Peers, OfTwoOwnersAtOneAddressAreOne) {
+    const std::vector<Peer> peers{{ip("192.0.2.1"), 3, 1}, {ip("192.0.2.1"), 3, 1, Owner::kEtcd}, {ip("192.0.2.2"), 3, 2, Owner::kEtcd}};
+    EXPECT_EQ(peers_of(overlay(3), peers), (std::vector<Peer>{peers[0], peers[2]}));
+}
+
 TEST(Learning, EndsWithTheFirstRemoteEndpointOfTheNetworkUnlessTheOptionSays) {
     Network network = overlay(3);
-    RemoteEndpoint remote;
-    remote.network_id = 4;
-    EXPECT_TRUE(learns(network, {}));
-    EXPECT_TRUE(learns(network, {remote})) << "of another network";
-    remote.network_id = 3;
-    EXPECT_FALSE(learns(network, {remote}));
+    EXPECT_TRUE(learns(network, false));
+    EXPECT_FALSE(learns(network, true));
     network.options = {{"learning", "on"}};
-    EXPECT_TRUE(learns(network, {remote}));
+    EXPECT_TRUE(learns(network, true));
     network.options = {{"learning", "off"}};
-    EXPECT_FALSE(learns(network, {}));
+    EXPECT_FALSE(learns(network, false));
+}
+
+TEST(Learning, IsNeverDoneOnASharedNetwork) {
+    Network network = overlay(3);
+    network.uid = "7f1c";
+    network.options = {{"learning", "on"}};
+    EXPECT_FALSE(learns(network, false));
+    EXPECT_FALSE(learns(network, true));
 }
 
 TEST(Mtu, OfAnOverlayLeavesRoomForTheOutside) {

@@ -249,6 +249,60 @@ TEST_F(DatabaseTest, AddressesOfVersionOneAreKeptWithWhatHoldsThem) {
     EXPECT_EQ(*db.query_int("SELECT count(*) FROM addresses"), 0);
 }
 
+TEST_F(DatabaseTest, PeersAndRemoteEndpointsOfVersionTwoBecomeStaticOnes) {
+    Database db = open();
+    ASSERT_TRUE(migrate(db, schema_steps().first(2)));
+    ASSERT_TRUE(
+        db.exec("INSERT INTO networks VALUES (1, 'blue', 2, 0, 0, 1, 7, '', 'fn-1-blue', 0);"
+                "INSERT INTO subnets VALUES (1, 4, x'00000000000000000000ffff0a4d0000', 24, NULL, NULL, NULL, NULL);"
+                "INSERT INTO tunnels VALUES (1, x'00000000000000000000ffffc0000207');"
+                "INSERT INTO peers VALUES (1, NULL); INSERT INTO peers VALUES (1, 1);"
+                "INSERT INTO remote_endpoints VALUES (4, 1, 1, x'02420a4d0009');"
+                "INSERT INTO addresses VALUES (1, x'00000000000000000000ffff0a4d0009', 4, 24, 4, NULL, 4);"));
+    ASSERT_TRUE(migrate(db, schema_steps()));
+    ASSERT_TRUE(db.check_integrity());
+    EXPECT_EQ(*db.query_int("SELECT count(*) FROM peers WHERE owner = 1"), 2);
+    EXPECT_EQ(*db.query_int("SELECT count(*) FROM remote_endpoints WHERE owner = 1 AND ref IS NULL AND node = ''"), 1);
+    EXPECT_EQ(*db.query_int("SELECT count(*) FROM networks WHERE uid IS NULL"), 1);
+    EXPECT_EQ(*db.query_int("SELECT wants_block FROM subnets"), 0);
+    EXPECT_FALSE(db.exec("INSERT INTO peers (tunnel_id) VALUES (1)")) << "still one record of each owner";
+    EXPECT_TRUE(db.exec("INSERT INTO peers (tunnel_id, owner) VALUES (1, 2)"));
+    EXPECT_FALSE(db.exec("INSERT INTO remote_endpoints (network_id, tunnel_id, mac, owner) VALUES (1, 1, x'02420a4d0008', 2)"))
+        << "what etcd says has a key";
+}
+
+TEST_F(DatabaseTest, AStatementIsPreparedOnceAndAloneWhileItIsUsed) {
+    Database db = open();
+    ASSERT_TRUE(db.exec("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1), (2), (3)"));
+    constexpr std::string_view kSql = "SELECT n FROM t WHERE n >= ? ORDER BY n";
+    for (std::int64_t from = 1; from <= 3; ++from) {
+        auto outer = db.prepare(kSql);
+        ASSERT_TRUE(outer && *outer->bind(from).step());
+        auto inner = db.prepare(kSql);  // while a row of the first is being read
+        ASSERT_TRUE(inner && *inner->bind(std::int64_t{3}).step());
+        EXPECT_EQ(outer->int64(0), from);
+        EXPECT_EQ(inner->int64(0), 3);
+    }
+    auto again = db.prepare(kSql);
+    ASSERT_TRUE(again);
+    EXPECT_FALSE(*again->step()) << "what was bound before is forgotten";
+    ASSERT_TRUE(db.exec("DROP TABLE t")) << "an idle statement holds nothing";
+}
+
+TEST_F(DatabaseTest, ASnapshotDoesNotSeeWhatIsCommittedMeanwhile) {
+    Database db = open();
+    ASSERT_TRUE(migrate(db, schema_steps()));
+    Database other = open();
+    {
+        const auto snapshot = other.begin_snapshot();
+        ASSERT_TRUE(snapshot);
+        EXPECT_EQ(*other.query_int("SELECT count(*) FROM settings"), 0);
+        ASSERT_TRUE(db.exec("INSERT INTO settings VALUES ('a', 'b')"));
+        EXPECT_EQ(*other.query_int("SELECT count(*) FROM settings"), 0);
+    }
+    EXPECT_EQ(*other.query_int("SELECT count(*) FROM settings"), 1);
+}
+
 TEST_F(DatabaseTest, AMigrationThatFailsHalfWayLeavesTheOldVersion) {
     Database db = open();
     ASSERT_TRUE(migrate(db, schema_steps()));

@@ -522,7 +522,7 @@ TEST_F(StoreTest, TheSchemaItselfRefusesADoubleAddressNameOrMac) {
     for (const std::string& sql :
          {"UPDATE endpoints SET name = 'a' WHERE id = " + id,
           std::string{"UPDATE networks SET name = 'a'; INSERT INTO networks SELECT 9, name, driver, mtu, internal, icc, vni, parent, 'x', "
-                      "created FROM networks"},
+                      "created, NULL FROM networks"},
           "UPDATE addresses SET address = (SELECT address FROM addresses WHERE endpoint_id = 1) WHERE endpoint_id = " + id,
           "UPDATE endpoints SET mac = (SELECT mac FROM endpoints WHERE id = 1) WHERE id = " + id}) {
         const auto changed = db.exec(sql);
