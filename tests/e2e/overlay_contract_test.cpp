@@ -228,7 +228,8 @@ TEST_F(OverlayContract, RemoteEndpointIsAddedListedAndRemoved) {
     create_blue();
     expect_done({"peer", "add", kPeer});
     const json added = lab().json(remote("10.77.0.9"));
-    const json wanted{{"network", "blue"}, {"peer", kPeer}, {"ipv4", "10.77.0.9"}, {"ipv6", nullptr}, {"mac", "02:42:0a:4d:00:09"}};
+    const json wanted{{"network", "blue"}, {"source", "static"},  {"name", nullptr}, {"node", nullptr},
+                      {"peer", kPeer},     {"ipv4", "10.77.0.9"}, {"ipv6", nullptr}, {"mac", "02:42:0a:4d:00:09"}};
     EXPECT_EQ(added, wanted);
     EXPECT_EQ(lab().json(remote("10.77.0.9")), wanted) << "the same again";
     EXPECT_EQ(lab().json({"peer", "endpoint", "ls"}), json::array({wanted}));

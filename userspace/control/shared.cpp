@@ -69,11 +69,12 @@ public:
         std::map<std::string_view, const RemoteSpec*> last;  // of several with one ref
         for (const RemoteSpec& spec : change.put) last[spec.ref] = &spec;
         std::vector<const RemoteSpec*> fresh;
-        for (const auto& [ref, spec] : last) {
-            const auto present = TRY(store_.find_remote_endpoint(Owner::kEtcd, ref));
-            if (present && TRY(is_same(*present, *spec))) continue;
+        for (const RemoteSpec& spec : change.put) {
+            if (last.at(spec.ref) != &spec) continue;
+            const auto present = TRY(store_.find_remote_endpoint(Owner::kEtcd, spec.ref));
+            if (present && TRY(is_same(*present, spec))) continue;
             if (present) CHECK_OK(retire(*present));
-            fresh.push_back(spec);
+            fresh.push_back(&spec);
         }
         for (const RemoteSpec* spec : fresh) CHECK_OK(note_rejection(admit(*spec), spec->ref, outcome_.rejected));
         return settle();
