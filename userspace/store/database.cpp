@@ -239,6 +239,8 @@ Status Database::set_up(bool writes) {
     // by whoever opens next.
     sqlite3_db_config(raw_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     sqlite3_db_config(raw_.get(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+    // A plan does not depend on what is bound: else a statement that is used again is planned again wherever a partial index might do.
+    sqlite3_db_config(raw_.get(), SQLITE_DBCONFIG_ENABLE_QPSG, 1, nullptr);
     const auto checked = [&](Status status) -> Status {
         if (status) return status;
         return sqlite_error(raw_.get(), last_error_code(), what).with_hint(status.error().hint);
