@@ -98,7 +98,7 @@ bool is_alive(const Netlink& netlink, const Endpoint& endpoint) {
 Result<Node> Node::open(const NodePaths& paths, Need need, const PrepareRequest& request, std::chrono::milliseconds patience,
                         Repairs* repairs) {
     CHECK_OK(require_capabilities({Capability::kNetAdmin, Capability::kSysAdmin}));
-    const bool must_exist = need == Need::kExisting || need == Need::kRepaired;
+    const bool must_exist = need == Need::kExisting || need == Need::kUnchecked || need == Need::kRepaired;
     if (must_exist && !has_database(paths))
         return not_found("open node " + paths.state_dir.string() + ": it was never prepared", kNotPreparedHint);
     Netlink netlink = TRY(Netlink::open());
@@ -146,6 +146,7 @@ Status Node::bring_up(Need need, const PrepareRequest& request) {
         CHECK_OK(attach_cgroup());
     }
     CHECK_OK(finish_interrupted(full));
+    if (need == Need::kUnchecked && !full && !rebooted_) return ok();
     if (rebooted_) {
         CHECK_OK(survive_reboot());
     } else {

@@ -37,10 +37,11 @@ constexpr std::string_view kClusterName = "cluster_name";  // of this node; unse
 }  // namespace setting
 
 enum class Need {
-    kExisting,  ///< the node as it is; an unknown node is not found
-    kRecords,   ///< the database, for endpoints that use no datapath
-    kPrepared,  ///< datapath, uplinks and the default network
-    kRepaired,  ///< as kExisting, and repair() in any case: not only where the cheap checks find something
+    kExisting,   ///< the node as it is; an unknown node is not found
+    kUnchecked,  ///< as kExisting; what others changed meanwhile is left to the next command, unless this fastnet was interrupted
+    kRecords,    ///< the database, for endpoints that use no datapath
+    kPrepared,   ///< datapath, uplinks and the default network
+    kRepaired,   ///< as kExisting, and repair() in any case: not only where the cheap checks find something
 };
 
 class Node {

@@ -274,7 +274,7 @@ Status carry_out(Node& node) {
 }  // namespace
 
 Result<RemoteOutcome> apply_remote_change(const NodePaths& paths, const RemoteChange& change) {
-    Node node = TRY(Node::open(paths, Need::kExisting));
+    Node node = TRY(Node::open(paths, Need::kUnchecked));
     RemoteOutcome outcome;
     RemoteRecords records{node, outcome};
     {
