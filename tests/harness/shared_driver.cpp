@@ -83,6 +83,7 @@ Result<json> differences(const NodePaths& paths) {
     Node node = TRY(Node::open(paths, Need::kExisting));
     DesiredState desired;
     desired.default_mtu = node.default_mtu();
+    desired.vtep = TRY(stored_vtep(node.store()));
     for (const Uplink& uplink : node.uplinks()) desired.uplinks.push_back(uplink.name);
     for (Network& network : TRY(node.store().networks()))
         if (has_bridge(network.driver)) desired.networks.push_back(std::move(network));
