@@ -160,7 +160,7 @@ private:
     Rejections rejections_;
     Self self_;
     OwnSide own_;
-    std::string vtep_trouble_;
+    std::string vtep_trouble_ = "no uplink has an address that other nodes could reach";
     std::map<std::string, std::string> problems_;
     std::set<std::string> problems_now_;  ///< met by the publish() that runs
     std::set<std::string> attempted_;     ///< steps of the publish() that runs: none twice
