@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "loader/base/handle.h"
+#include "userspace/agent/cluster_part.h"
 #include "userspace/agent/http_part.h"
 #include "userspace/agent/log.h"
 #include "userspace/agent/reconcile.h"
@@ -114,7 +115,7 @@ private:
         std::vector<std::unique_ptr<Part>> parts;
         parts.push_back(std::make_unique<SocketPart>(request_.paths, status_));
         parts.push_back(std::make_unique<MetricsPart>(status_));
-        PartContext context{request_.paths, log_, &status_.registry()};
+        PartContext context{request_.paths, log_, &status_.registry(), request_.version};
         context.paths.yields_to_other_builds = true;
         for (const PartMaker& make : makers) parts.push_back(make(context));
         supervisor_ = std::make_unique<Supervisor>(std::move(parts), log_);
@@ -171,7 +172,8 @@ private:
 }  // namespace
 
 std::vector<PartMaker> standard_parts() {
-    return {[](const PartContext& context) { return std::make_unique<ReconcilePart>(context); }};
+    return {[](const PartContext& context) { return std::make_unique<ReconcilePart>(context); },
+            [](const PartContext& context) { return std::make_unique<ClusterPart>(context); }};
 }
 
 Status run_agent(const AgentRequest& request, const std::vector<PartMaker>& makers) {

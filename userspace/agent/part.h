@@ -53,6 +53,7 @@ struct PartContext {
     NodePaths paths;
     std::shared_ptr<spdlog::logger> log;  ///< to stderr; safe from any thread
     prometheus::Registry* metrics;        ///< families are registered once, in the constructor
+    std::string version{};                ///< of this program
 };
 
 class Part {

@@ -2,8 +2,10 @@
 #include <memory>
 
 #include "userspace/agent/agent.h"
+#include "userspace/agent/cluster_part.h"
 #include "userspace/agent/config.h"
 #include "userspace/cli/commands.h"
+#include "userspace/cli/render.h"
 
 #ifndef FASTNET_VERSION
 #define FASTNET_VERSION "unknown"
@@ -16,6 +18,7 @@ struct Words {
     std::string config_file{};
     std::string metrics{};
     std::vector<std::string> etcd_urls{};
+    std::string forget{};
     bool check = false;
 };
 
@@ -43,9 +46,18 @@ Result<Output> check(const AgentRequest& request, Format format) {
     return Output{format == Format::kJson ? to_json(config) : to_toml(config)};
 }
 
+/// Through etcd alone: the node that this runs on need not be part of the cluster.
+Result<Output> forget(const AgentRequest& request, const std::string& node, Format format) {
+    const AgentConfig config = TRY(load_config(request.config_file, request.overrides));
+    if (!config.etcd.enabled()) return usage_error("agent --forget: no etcd is named", "name it with --etcd or in the configuration");
+    const std::size_t blocks = TRY(forget_cluster_node(config, node));
+    return Output{render_forgotten_node(node, blocks, format)};
+}
+
 Result<Output> act(const Words& words, const Context& context) {
     const AgentRequest request = TRY(request_from(words, context));
     if (words.check) return check(request, context.format());
+    if (!words.forget.empty()) return forget(request, words.forget, context.format());
     CHECK_OK(run_agent(request, standard_parts()));
     return Output{};
 }
@@ -63,7 +75,9 @@ void add_agent(CLI::App& app, Context& context) {
         ->type_name("URL")
         ->expected(1)
         ->take_all();
-    command->add_flag("--json", context.json, "Print JSON (with --check)");
+    command->add_option("--forget", words->forget, "Free the blocks of addresses of a node that will not come back, and end")
+        ->type_name("NODE");
+    command->add_flag("--json", context.json, "Print JSON (with --check and --forget)");
     command->footer(
         "SIGHUP reads the configuration again, SIGTERM ends the agent; neither touches traffic.\n"
         "Example:\n"
