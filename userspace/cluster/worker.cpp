@@ -229,11 +229,8 @@ void Worker::take_inbox() {
 }
 
 void Worker::take_events(const WatchEvents& events) {
-    const bool registered = mirror_->node(self_.name) != nullptr && mirror_->node(self_.name)->record.uid == self_.uid;
     absorb(mirror_->apply(events.events, events.revision));
-    if (node_gone_) return;
-    if (registered && mirror_->node(self_.name) == nullptr) hold_off("this node's key is gone");
-    look_for_wipe();
+    if (!node_gone_) look_for_wipe();
 }
 
 Status Worker::read_node() {
