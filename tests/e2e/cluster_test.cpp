@@ -41,9 +41,10 @@ protected:
         etcd_.emplace(std::vector<EtcdPlace>{{lab().router().name(), kRouterIp}});
     }
     void TearDown() override {
-        for (auto& agent : agents_) agent.reset();
         if (HasFailure())
-            for (const std::string& log : logs_) std::cerr << log;
+            for (const auto& agent : agents_)
+                if (agent) std::cerr << agent->log();
+        for (auto& agent : agents_) agent.reset();
         etcd_.reset();
         OverlayLabTest::TearDown();
         files_.reset();
@@ -115,7 +116,6 @@ protected:
     std::string dump() { return etcd().etcdctl({"get", "--prefix", "/"}).out; }
 
     std::array<std::unique_ptr<Agent>, kOverlayNodes> agents_;
-    std::vector<std::string> logs_;
 
 private:
     std::unique_ptr<RootDir> files_;
@@ -199,15 +199,21 @@ TEST_F(Cluster, AnAttachIsReachableFromAnotherNodeWellWithin200Milliseconds) {
 }
 
 TEST_F(Cluster, NodesHandOutAddressesOfTheirOwnBlocks) {
-    start_all();
+    start(1);
+    start(2);
+    agent(1).wait_ready();
+    agent(2).wait_ready();
     create(1, "small", {"--subnet", "10.99.0.0/26"});  // four blocks of sixteen
     wait_network("small");
     std::set<std::string> addresses;
     for (std::size_t number = 1; number <= 2; ++number)
         for (int i = 0; i < 18; ++i) addresses.insert(attach(number, "c" + std::to_string(number) + "x" + std::to_string(i), {}, "small"));
     EXPECT_EQ(addresses.size(), 36U);
-    EXPECT_TRUE(wait_until([&] { return remote_endpoints(3) == 36; })) << remote_endpoints(3);
-    // All four are taken.
+    EXPECT_TRUE(wait_until([&] { return remote_endpoints(1) == 18 && remote_endpoints(2) == 18; }));
+    // All four are taken: nothing is left for a third node.
+    start(3);
+    wait_network("small");
+    EXPECT_TRUE(wait_until([&] { return remote_endpoints(3) == 36; }));
     lab().node(3).container("late");
     const CommandResult late = lab().node(3).fastnet(lab().node(3).attach_args("late", {"--network", "small"}, "overlay"));
     EXPECT_EQ(late.status, kConflict) << late;
