@@ -1,8 +1,10 @@
 #include "userspace/control/agent_link.h"
 
-#include <curl/curl.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
@@ -47,28 +49,46 @@ bool names(const std::filesystem::path& path, int fd) {
     return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_dev == named.st_dev && held.st_ino == named.st_ino;
 }
 
-std::size_t append(const char* data, std::size_t size, std::size_t count, void* to) {
-    auto* const document = static_cast<std::string*>(to);
-    if (document->size() + size * count > kMaxDocument) return 0;  // ends the transfer
-    document->append(data, size * count);
-    return size * count;
+/// Waits until @p fd can do @p events; false at the end of @p deadline.
+bool is_ready(int fd, short events, std::chrono::steady_clock::time_point deadline) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    pollfd waiting{fd, events, 0};
+    return left > 0 && ::poll(&waiting, 1, static_cast<int>(left)) > 0;
 }
 
+/// One question and its answer, by HTTP/1.0: that ends with the connection, so it takes no parser. A library for it would be loaded by
+/// every command (libcurl alone brings 32, and 8 ms).
 Result<std::string> ask(const NodePaths& paths, std::chrono::milliseconds patience) {
-    const ShortPath socket = TRY(ShortPath::open(agent_socket(paths)));
-    const Handle<CURL, curl_easy_cleanup> curl{curl_easy_init()};
-    if (!curl) return failed("no memory");
-    std::string document;
-    curl_easy_setopt(curl.get(), CURLOPT_UNIX_SOCKET_PATH, socket.str().c_str());
-    curl_easy_setopt(curl.get(), CURLOPT_URL, "http://agent/v1/status");
-    curl_easy_setopt(curl.get(), CURLOPT_PROXY, "");
-    curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl.get(), CURLOPT_FAILONERROR, 1L);
-    curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(patience.count()));
-    curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, append);
-    curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &document);
-    if (const CURLcode code = curl_easy_perform(curl.get()); code != CURLE_OK) return failed(curl_easy_strerror(code));
-    return document;
+    const auto deadline = std::chrono::steady_clock::now() + patience;
+    const ShortPath path = TRY(ShortPath::open(agent_socket(paths)));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.str().copy(address.sun_path, sizeof address.sun_path - 1);
+    const UniqueFd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    if (!socket) return sys_error(errno, "make a socket");
+    // A full backlog refuses at once (EAGAIN): an agent that is stuck.
+    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+        return sys_error(errno, "connect to " + agent_socket(paths).string());
+    constexpr std::string_view kQuestion = "GET /v1/status HTTP/1.0\r\nHost: agent\r\n\r\n";
+    if (::send(socket.get(), kQuestion.data(), kQuestion.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(kQuestion.size()))
+        return sys_error(errno, "ask the agent");
+    std::string answer;
+    std::array<char, 16384> chunk{};
+    while (is_ready(socket.get(), POLLIN, deadline)) {
+        const ssize_t size = ::recv(socket.get(), chunk.data(), chunk.size(), 0);
+        if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+        if (size < 0) return sys_error(errno, "read the agent's answer");
+        if (size > 0) {
+            answer.append(chunk.data(), static_cast<std::size_t>(size));
+            if (answer.size() > kMaxDocument) return failed("the agent's answer is too long");
+            continue;
+        }
+        const std::size_t body = answer.find("\r\n\r\n");
+        if (!answer.starts_with("HTTP/1.") || answer.substr(8, 4) != " 200" || body == std::string::npos)
+            return failed("its answer is no document");
+        return answer.substr(body + 4);
+    }
+    return failed("it does not answer");
 }
 
 /// Depth is bounded before the parser's recursion (of its destructor) could matter.
