@@ -638,7 +638,7 @@ Status Datapath::set_subnet_filter(const IpPrefix& subnet, bool on) const {
 
 Status Datapath::judge_anew() const {
     auto validity = TRY(validity_.get(0)).value_or(fnet_validity{});
-    ++validity.generation;
+    validity.generation += FNET_USER_GENERATION;
     return validity_.put(0, validity);
 }
 

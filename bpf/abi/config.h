@@ -23,7 +23,7 @@ struct fnet_config {
     __u8 csum_ipv6;                 /* kernel knows BPF_F_IPV6 of bpf_l4_csum_replace */
     __u8 endpoint_mapping;          /* UDP and ICMP echo: endpoint-independent mapping (RFC 4787 REQ-1) */
     __u8 decap_l3;                  /* kernel knows BPF_F_ADJ_ROOM_DECAP_L3_IPV4 and _IPV6 (6.3) */
-    __u8 reserved[2];
+    __u8 reserved[3];
     __be32 vtep4;           /* source address of the outer header; 0 = as the route prefers */
     struct fnet_addr vtep6; /* the same; all zero bytes */
 };

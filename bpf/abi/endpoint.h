@@ -56,12 +56,16 @@ struct fnet_address {
 FNET_ASSERT(sizeof(struct fnet_address) == 32, "no hidden padding");
 
 /* Value of `validity`, one instance: what `pairs` and `ways` hold was judged under a generation. */
+#define FNET_USER_GENERATION (1U << 16)
 struct fnet_validity {
-    __u32 generation; /* another one whenever `addresses`, `vteps`, `tunnels` or `endpoints` changed */
+    /* Another one whenever user space changed `addresses`, `vteps`, `tunnels` or `endpoints`, by FNET_USER_GENERATION,
+     * and when an endpoint meets its first hairpin, by one: so that neither takes the other's change back. */
+    __u32 generation;
     __u32 reserved;
 };
 
-#define FNET_WAYS 1024
+#define FNET_WAYS_BITS 10
+#define FNET_WAYS (1 << FNET_WAYS_BITS)
 
 /* Value of `ways`, an array per CPU: what was judged of packets of an endpoint to an address of its network, and the
  * way there. BPF's; user space reads what is still to be counted. See bpf/lib/way.h. */

@@ -208,8 +208,8 @@ __noinline int container_to_neighbour(struct __sk_buff *skb, struct packet *pack
         return drop(skb, MALFORMED);
     if (way->tunnel) {
         way->judged_ns = 0;
-        __builtin_memcpy(eth->h_dest, way->dst_mac,
-                         ETH_ALEN); /* not the gateway's: that would be for the host to route */
+        /* Not the gateway's: that would be for the host to route. */
+        __builtin_memcpy(eth->h_dest, way->dst_mac, ETH_ALEN);
         return container_to_kernel(skb, endpoint, FNET_TO_BRIDGE);
     }
     if (packet->gateway_bound) { /* sent through the gateway though on-link: deliver as it would */
@@ -222,7 +222,7 @@ __noinline int container_to_neighbour(struct __sk_buff *skb, struct packet *pack
 }
 
 /* As the packets before, without a look at the tables. */
-#define WAY_UNKNOWN (-8) /* no tc action */
+#define WAY_UNKNOWN (-12) /* no tc action */
 FNET_INLINE int container_by_way(struct __sk_buff *skb, struct packet *packet)
 {
     struct fnet_way *way = way_find(packet);
@@ -364,7 +364,7 @@ int tc_container(struct __sk_buff *skb)
     struct fnet_address_key owner = {};
     struct fnet_address *target;
     struct fnet_flow *flow;
-    const struct fnet_validity *valid = map_single(validity);
+    const struct fnet_validity *valid;
     __u32 ifindex = skb->ifindex, generation;
     int verdict, action;
 
@@ -386,8 +386,9 @@ int tc_container(struct __sk_buff *skb)
     }
     if (unlikely(packet.kind == PACKET_MALFORMED))
         return drop(skb, MALFORMED);
-    generation =
-        valid ? *(const volatile __u32 *)&valid->generation : 0; /* before the tables: a change from here on is seen */
+    /* Before the tables: a change from here on is seen. */
+    valid = map_single(validity);
+    generation = valid ? *(const volatile __u32 *)&valid->generation : 0;
     endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
     if (unlikely(!endpoint))
         return drop(skb, UNKNOWN_ENDPOINT);

@@ -371,7 +371,7 @@ FNET_INLINE __u32 pair_index(const struct ethhdr *eth, const void *data_end, __u
         const struct ipv6hdr *v6 = ip;
         mixed ^= (__u64)load32(v6->saddr.s6_addr32 + 3) << 32 | load32(v6->daddr.s6_addr32 + 3);
     }
-    return (__u32)(mixed * 0x9e3779b97f4a7c15ULL >> 32) % FNET_PAIRS;
+    return (__u32)(mixed * GOLDEN_RATIO >> (64 - FNET_PAIRS_BITS));
 }
 
 /* The helper takes the outer headers away, but not the mark of a tunnel from what is to be segmented. TCP is taken by a

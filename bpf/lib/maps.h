@@ -147,7 +147,8 @@ struct {
 #define JUDGED_FOR_NS (1000ULL * 1000 * 1000)
 
 /* What was judged of packets between two containers, and the way into the one here: see bpf/lib/decap.h. */
-#define FNET_PAIRS 1024
+#define FNET_PAIRS_BITS 10
+#define FNET_PAIRS (1 << FNET_PAIRS_BITS)
 struct fnet_pair {
     struct fnet_addr peer; /* outer source */
     struct fnet_addr src;

@@ -45,6 +45,8 @@ FNET_ASSERT(sizeof(struct packet) == 64, "no larger than it was");
 #define PACKET_FIRST_FRAGMENT 0xff       /* no transport header is as long: others may have come before it */
 #define PACKET_PULL (ETH_HLEN + 60 + 20) /* the longest headers that are looked at */
 
+#define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL /* 2^64 divided by it: in a product every bit reaches the upper ones */
+
 FNET_INLINE void address_from_v4(struct fnet_addr *addr, __be32 v4)
 {
     addr->quads[0] = 0;
@@ -328,6 +330,16 @@ __noinline int packet_parse_pulled(struct __sk_buff *skb, struct packet *packet)
         return PACKET_MALFORMED;
     bpf_skb_pull_data(skb, skb->len < PACKET_PULL ? skb->len : PACKET_PULL);
     return packet_parse_linear(skb, packet);
+}
+
+#define DHCP_SERVER_PORT 67
+#define DHCP6_SERVER_PORT 547
+
+/* What only a DHCP server says. */
+FNET_INLINE int is_dhcp_answer(const struct packet *packet)
+{
+    return packet->key.protocol == IPPROTO_UDP &&
+           packet->key.src_port == bpf_htons(packet->is_ipv6 ? DHCP6_SERVER_PORT : DHCP_SERVER_PORT);
 }
 
 /* Of TCP only a SYN opens a flow, of SCTP only an INIT. */

@@ -136,7 +136,7 @@ FNET_INLINE __be16 tunnel_source_port(const struct fnet_flow_key *key)
     __u64 mixed = key->src.quads[1] ^ (key->dst.quads[1] << 7 | key->dst.quads[1] >> 57);
 
     mixed ^= (__u64)key->src_port << 48 | (__u64)key->dst_port << 16 | key->protocol;
-    mixed *= 0x9e3779b97f4a7c15ULL; /* 2^64 divided by the golden ratio: every bit reaches the upper ones */
+    mixed *= GOLDEN_RATIO;
     return bpf_htons((__u16)(TUNNEL_FIRST_PORT | mixed >> 50));
 }
 

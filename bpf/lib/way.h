@@ -5,22 +5,14 @@
 
 #include "bpf/lib/remote.h"
 
-#define DHCP_SERVER_PORT 67
-#define DHCP6_SERVER_PORT 547
-
-/* What only a DHCP server says. */
-FNET_INLINE int is_dhcp_answer(const struct packet *packet)
-{
-    return packet->key.protocol == IPPROTO_UDP &&
-           packet->key.src_port == bpf_htons(packet->is_ipv6 ? DHCP6_SERVER_PORT : DHCP_SERVER_PORT);
-}
-
 /* Two ways in one place only judge more often. packet->key.ifindex is the sender's veth. */
 FNET_INLINE struct fnet_way *way_find(const struct packet *packet)
 {
     const struct fnet_flow_key *key = &packet->key;
-    __u64 mixed = key->src.quads[1] ^ (key->dst.quads[1] << 23 | key->dst.quads[1] >> 41) ^ (__u64)key->ifindex << 16;
-    __u32 index = (__u32)(mixed * 0x9e3779b97f4a7c15ULL >> 32) % FNET_WAYS;
+    /* Each side is multiplied, or those of a network, which differ in their last bits, would cancel each other out. */
+    __u64 from = (key->src.quads[1] ^ key->ifindex) * GOLDEN_RATIO;
+    __u32 index =
+        (__u32)((from + (key->dst.quads[1] >> 32 | key->dst.quads[1] << 32)) * GOLDEN_RATIO >> (64 - FNET_WAYS_BITS));
 
     return bpf_map_lookup_elem(&ways, &index);
 }
@@ -40,7 +32,8 @@ FNET_INLINE int way_is_for(struct __sk_buff *skb, const struct fnet_way *way, co
            (way->tunnel ? !packet->multicast : mac_equal(way->dst_mac, eth->h_dest)) && !is_dhcp_answer(packet);
 }
 
-/* What @way has counted becomes its sender's, if that is still there. */
+/* What @way has counted becomes its sender's, if that is still there. While a place has one sender it only grows, and
+ * readers add it: see Datapath::uncounted(). */
 FNET_INLINE void way_settle(struct fnet_way *way)
 {
     __u32 from = way->from;
@@ -57,7 +50,7 @@ FNET_INLINE void way_settle(struct fnet_way *way)
 }
 
 /* The guard believes @packet, and @target owns its destination. @generation was read before that was looked up. The
- * answer is kept for packets that nothing else can become of: see tc_container() for what comes before. */
+ * answer is kept, unless it has to be looked at whether a packet is a flow's: see tc_container(). */
 FNET_INLINE struct fnet_way *way_judged(const struct packet *packet, const struct fnet_endpoint *endpoint,
                                         const struct fnet_address *target, __u32 generation)
 {
@@ -65,7 +58,8 @@ FNET_INLINE struct fnet_way *way_judged(const struct packet *packet, const struc
 
     if (!way)
         return NULL;
-    way_settle(way);
+    if (way->endpoint != endpoint->id)
+        way_settle(way);
     way->src = packet->key.src;
     way->dst = packet->key.dst;
     way->generation = generation;
@@ -77,10 +71,7 @@ FNET_INLINE struct fnet_way *way_judged(const struct packet *packet, const struc
     way->bridge_ifindex = endpoint->bridge_ifindex;
     __builtin_memcpy(way->src_mac, endpoint->mac, ETH_ALEN);
     __builtin_memcpy(way->dst_mac, target->mac, ETH_ALEN);
-    way->judged_ns =
-        packet->kind == PACKET_TUPLE && !packet->gateway_bound && !(endpoint->flags & FNET_ENDPOINT_HAIRPIN)
-            ? bpf_ktime_get_coarse_ns()
-            : 0;
+    way->judged_ns = endpoint->flags & FNET_ENDPOINT_HAIRPIN ? 0 : bpf_ktime_get_coarse_ns();
     return way;
 }
 

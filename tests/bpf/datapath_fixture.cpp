@@ -381,7 +381,7 @@ bool DatapathTest::forget_container(const Container& gone) {
 
 void DatapathTest::user_space_changed() {
     fnet_validity value = look_up<fnet_validity>(map_fd("validity"), std::uint32_t{0}).value();
-    ++value.generation;
+    value.generation += FNET_USER_GENERATION;
     store(map_fd("validity"), std::uint32_t{0}, value);
 }
 

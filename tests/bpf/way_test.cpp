@@ -109,6 +109,29 @@ TEST_P(Ways, EndAfterASecond) {
     EXPECT_THAT(at_container(there()), GoesToTheKernel(FNET_TO_BRIDGE));
 }
 
+/// A fragment and its like between the same two do not cost the others their way.
+TEST_P(Ways, StayWhileOtherKindsOfPacketsGoBetweenTheSameTwo) {
+    const Packet big =
+        way().v4() ? to_remote(peer()) / Ipv4{.src = way().container(), .dst = way().remote(), .fragment_offset = 64} / payload(64)
+                   : to_remote(peer()) / Ipv6{.src = way().container(), .dst = way().remote()} / Ipv6Fragment{.offset = 64} / payload(64);
+    EXPECT_THAT(at_container(big), TunnelsTo(peer(), big));
+    for (const fnet_way& one : ways()) EXPECT_NE(one.judged_ns, 0U);
+    EXPECT_EQ(ways().size(), 2U);
+}
+
+TEST_P(Ways, ManyHavePlacesOfTheirOwn) {
+    fnet_address value{};
+    value.tunnel = peer().tunnel;
+    std::copy(peer().mac.bytes().begin(), peer().mac.bytes().end(), value.mac);
+    const std::string prefix = way().v4() ? "172.30.1." : "fd00:30::1:";
+    for (int i = 1; i <= 200; ++i) {
+        const IpAddress one = address((prefix + std::to_string(i)).c_str());
+        store_address(one, value);
+        at_container(to_remote(peer()) / ip(way().container(), one) / udp(1, 2));
+    }
+    EXPECT_GT(ways().size(), 170U) << "200 and 2 of 1,024 places, by chance";
+}
+
 /// Its answers must be looked up as a flow's from then on, though they are for a MAC of the same network.
 TEST_P(Ways, OfAServerEndWithItsFirstHairpin) {
     const Packet answer = Eth{.src = neighbour_mac, .dst = container_mac} / ip(way().neighbour(), way().container()) / udp(80, 20000);
@@ -129,9 +152,16 @@ TEST_P(Ways, CountForTheirSender) {
     user_space_changed();
     at_container(here());
     at_container(there());
-    EXPECT_EQ(settled(), 4U) << "judged anew, they hand over what they counted";
-    EXPECT_EQ(stored_endpoint(container()).fast_bytes, bytes);
+    EXPECT_EQ(settled(), 0U) << "the place is still its sender's";
     EXPECT_EQ(endpoint(container()).fast_packets, 6U);
+    // Another sender takes the place, wherever it is.
+    const fnet_way before = ways().front();
+    const std::vector<fnet_way> everywhere(static_cast<std::size_t>(libbpf_num_possible_cpus()), before);
+    for (std::uint32_t i = 0; i < FNET_WAYS; ++i) ASSERT_EQ(bpf_map_update_elem(map_fd("ways"), &i, everywhere.data(), BPF_ANY), 0);
+    at_container(neighbour(), Eth{.src = neighbour_mac, .dst = container_mac} / ip(way().neighbour(), way().container()) / udp(1, 2));
+    EXPECT_EQ(settled(), before.packets);
+    EXPECT_EQ(stored_endpoint(container()).fast_bytes, before.bytes);
+    EXPECT_EQ(endpoint(neighbour()).fast_packets, 1U);
 }
 
 TEST_P(Ways, CountNothingForWhoeverComesAfterTheirSender) {
@@ -140,7 +170,7 @@ TEST_P(Ways, CountNothingForWhoeverComesAfterTheirSender) {
     ASSERT_EQ(bpf_map_update_elem(map_fd("endpoints"), &container().ifindex, &next, BPF_ANY), 0);
     user_space_changed();
     at_container(here());
-    EXPECT_EQ(stored_endpoint(container()).fast_packets, 0U);
+    EXPECT_EQ(settled(), 0U);
     EXPECT_EQ(endpoint(container()).fast_packets, 1U);
 }
 

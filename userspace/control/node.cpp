@@ -54,6 +54,10 @@ Status check_vtep(Netlink& netlink, const VtepAddresses& vtep) {
         if (found == present.end())
             return usage_error("tunnel address " + wanted->to_string() + ": it is no address of this node",
                                "`ip address` lists those; `--vtep auto` takes what the routes prefer");
+        if (found->tentative)
+            return usage_error(
+                "tunnel address " + wanted->to_string() + ": the kernel has not found it to be unique yet, or has found it taken",
+                "`ip address` says `tentative` or `dadfailed`; try again later or name another one");
         if (const std::string link = netlink.link_name(found->link); network_id_of_bridge_ifname(link) != 0)
             return usage_error("tunnel address " + wanted->to_string() + ": it is the gateway of a network of containers (" + link + ")",
                                "name an address of an uplink");

@@ -85,7 +85,9 @@ private:
         plan_.emplace_back(std::move(step));
     }
 
+    /// 0: it is not there, or will be another one.
     std::uint32_t index_of(const std::string& link) const {
+        if (made_anew_.contains(link)) return 0;
         const auto found = actual_.links.find(link);
         return found == actual_.links.end() ? 0 : found->second.index;
     }
@@ -102,6 +104,12 @@ private:
 
     void collect() {
         for (const Network& network : desired_.networks) networks_.emplace(network.id, &network);
+        for (const Network& network : desired_.networks) {
+            if (network.driver != NetworkDriver::kOverlay) continue;
+            const VxlanState wanted = vxlan_wanted(network, desired_.default_mtu, peers_.of(network), desired_.vtep);
+            const auto present = actual_.vxlans.find(wanted.name);
+            if (present != actual_.vxlans.end() && must_be_made_anew(present->second, wanted)) made_anew_.insert(wanted.name);
+        }
         for (const Endpoint& endpoint : desired_.endpoints) {
             endpoints_.emplace(endpoint.id, &endpoint);
             for (const auto& address : {endpoint.ipv4, endpoint.ipv6})
@@ -377,6 +385,7 @@ private:
     const PeerTable peers_;
     Plan plan_;
     std::map<std::uint32_t, const Network*> networks_;    // by id
+    std::set<std::string> made_anew_;                     // vxlan devices that will have another index
     std::map<std::uint32_t, const Endpoint*> endpoints_;  // by id
     std::map<fnet_address_key, fnet_address, AbiLess<fnet_address_key>> addresses_;
     ServiceRows services_;

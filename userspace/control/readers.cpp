@@ -394,8 +394,12 @@ Result<StatsView> read_stats(const NodePaths& paths) {
     StatsView view;
     std::vector<fnet_verdict_count> counts;
     std::unordered_map<std::uint32_t, Totals> live;
+    std::unordered_map<std::uint32_t, fnet_endpoint> counted;
     std::map<std::uint32_t, fnet_verdict_count> uncounted;
     if (reader.datapath()) {
+        // One right after the other: what moves from the one to the other between them would count twice.
+        CHECK_OK(
+            reader.datapath()->endpoints().for_each([&](std::uint32_t ifindex, const fnet_endpoint& value) { counted[ifindex] = value; }));
         uncounted = TRY(reader.datapath()->uncounted());
         counts = TRY(reader.datapath()->verdict_counts());
         for (const MapUsage& usage : TRY(reader.datapath()->map_usage())) view.maps.push_back(map_view(usage));
@@ -404,7 +408,7 @@ Result<StatsView> read_stats(const NodePaths& paths) {
     view.verdicts = verdict_views(counts);
     for (const Endpoint& endpoint : reader.endpoints()) {
         if (!has_veth(endpoint.mode) || !reader.datapath()) continue;
-        const fnet_endpoint value = TRY(reader.datapath()->endpoints().get(endpoint.host_ifindex)).value_or(fnet_endpoint{});
+        const fnet_endpoint& value = counted[endpoint.host_ifindex];
         const Totals& now = live[endpoint.host_ifindex];
         const fnet_verdict_count& more = uncounted[endpoint.id];
         view.endpoints.push_back({endpoint.name, value.fast_packets + now.packets + more.packets, value.fast_bytes + now.bytes + more.bytes,

@@ -17,12 +17,13 @@ Result<VtepAddresses> find_tunnel_ends(const NodePaths& paths) {
         auto& end = address.family() == Family::kIpv4 ? ends.ipv4 : ends.ipv6;
         if (!end) end = address;
     };
-    for (const LinkAddress& one : addresses)
-        if (const IpAddress address = one.address.address(); stored.of(address.family()) == address) take(address);
+    // Also while it is missing (a virtual address, DHCP): the doctor says so, and peers keep to what they know.
+    for (const auto& own : {stored.ipv4, stored.ipv6})
+        if (own) take(*own);
     for (const Uplink& uplink : TRY(store.uplinks()))
         for (const LinkAddress& one : addresses) {
             const IpAddress address = one.address.address();
-            if (!one.tentative && netlink.link_name(one.link) == uplink.name && check_peer_address(address)) take(address);
+            if (!one.tentative && !one.passing && netlink.link_name(one.link) == uplink.name && check_peer_address(address)) take(address);
         }
     return ends;
 }

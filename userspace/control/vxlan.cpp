@@ -83,7 +83,28 @@ Status join(Netlink& netlink, const LinkInfo& link, const VxlanState& wanted) {
     return netlink.set_bridge_port(link.index, {.isolated = wanted.isolated, .learning = wanted.port_learns});
 }
 
+VxlanState state_of(Netlink& netlink, const LinkInfo& link) {
+    VxlanState state;
+    state.name = link.name;
+    state.vni = link.vxlan_port == FNET_VXLAN_PORT ? link.vni : 0;  // with another port it is none of ours
+    state.bridge = link.master == 0 ? std::string{} : netlink.link_name(link.master);
+    state.mtu = link.mtu;
+    state.up = link.up;
+    state.local = link.vxlan_local;
+    state.isolated = link.isolated;
+    state.learns = link.vxlan_learns;
+    state.port_learns = link.port_learns;
+    return state;
+}
+
 }  // namespace
+
+bool must_be_made_anew(const VxlanState& present, const VxlanState& wanted) {
+    const bool other_family = !present.peers.empty() && !wanted.peers.empty() &&
+                              present.peers.begin()->family() != wanted.peers.begin()->family();  // it has one socket
+    // One that learned is not only told to stop: what it learned goes with it.
+    return present.vni != wanted.vni || present.learns != wanted.learns || present.local != wanted.local || other_family;
+}
 
 Status check_peer_families(const std::set<IpAddress>& peers) {
     const auto of = [&](Family family) {
@@ -103,9 +124,7 @@ Status make_vxlan(Netlink& netlink, const VxlanState& wanted, const std::functio
     if (link && link->kind != "vxlan")
         return conflict("interface '" + wanted.name + "' exists already and is no vxlan interface",
                         "rename or remove it: fastnet needs the name");
-    // One that learned is not only told to stop: what it learned goes with it.
-    if (link && (link->vni != wanted.vni || link->vxlan_port != FNET_VXLAN_PORT || link->vxlan_learns != wanted.learns ||
-                 link->vxlan_local != wanted.local)) {
+    if (link && must_be_made_anew(state_of(netlink, *link), wanted)) {
         CHECK_OK(unless_missing(netlink.delete_link(link->index)));
         link = not_found(wanted.name);
     }
@@ -135,16 +154,7 @@ Result<std::map<std::string, VxlanState>> read_vxlans(Netlink& netlink, const st
     std::map<std::string, VxlanState> found;
     for (const LinkInfo& link : links) {
         if (network_id_of_vxlan_ifname(link.name) == 0 || link.kind != "vxlan") continue;
-        VxlanState state;
-        state.name = link.name;
-        state.vni = link.vxlan_port == FNET_VXLAN_PORT ? link.vni : 0;  // with another port it is none of ours
-        state.bridge = link.master == 0 ? std::string{} : netlink.link_name(link.master);
-        state.mtu = link.mtu;
-        state.up = link.up;
-        state.local = link.vxlan_local;
-        state.isolated = link.isolated;
-        state.learns = link.vxlan_learns;
-        state.port_learns = link.port_learns;
+        VxlanState state = state_of(netlink, link);
         for (const IpAddress& peer : TRY(netlink.vxlan_peers(link.index))) state.peers.insert(peer);
         found.emplace(link.name, std::move(state));
     }

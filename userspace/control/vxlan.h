@@ -36,6 +36,9 @@ struct VxlanState {
 /// A vxlan device has one socket, so peers of one family: a usage error that names one of each otherwise.
 Status check_peer_families(const std::set<IpAddress>& peers);
 
+/// What cannot be changed of a living one differs: it has to be made anew, and is another device then. Pure.
+bool must_be_made_anew(const VxlanState& present, const VxlanState& wanted);
+
 /// Makes the device, or corrects what differs. What cannot be changed of a living one makes it anew. @p before_up gets the
 /// index of a device that is about to come up: from that moment on it takes what anybody sends it, unless a program does not.
 /// kConflict: a device of another kind has the name, somebody else's has the VNI, or the UDP port is taken.

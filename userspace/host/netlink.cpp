@@ -129,7 +129,8 @@ std::optional<LinkAddress> parse_address(const nlmsghdr& message) {
     const auto address = address_in(attributes.has(IFA_LOCAL) ? attributes.get(IFA_LOCAL) : attributes.get(IFA_ADDRESS), *family);
     if (!address) return std::nullopt;
     const std::uint32_t flags = attributes.value<std::uint32_t>(IFA_FLAGS, header.ifa_flags);
-    return LinkAddress{header.ifa_index, IpPrefix{*address, header.ifa_prefixlen}, (flags & IFA_F_TENTATIVE) != 0};
+    return LinkAddress{header.ifa_index, IpPrefix{*address, header.ifa_prefixlen}, (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) != 0,
+                       (flags & (IFA_F_TEMPORARY | IFA_F_DEPRECATED)) != 0};
 }
 
 // Routes ------------------------------------------------------------------------------------------------------------

@@ -121,6 +121,7 @@ struct LinkAddress {
     IfIndex link = 0;
     IpPrefix address{};  ///< with its host bits: 172.30.0.1/24
     bool tentative = false;
+    bool passing = false;  ///< temporary (RFC 8981) or deprecated: no address for long
 };
 
 /// Values are the kernel's RTN_*.
