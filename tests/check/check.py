@@ -33,7 +33,7 @@ LAYERS = {
     "userspace/cluster": {"loader/base", "userspace/model", "userspace/control", "userspace/etcd", "userspace/cluster"},
     "userspace/agent": {"loader/base", "userspace/model", "userspace/host", "userspace/control", "userspace/cluster", "userspace/etcd",
                         "userspace/agent"},
-    # cmd_agent alone
+    # agent_main alone
     "userspace/cli": {"loader/base", "userspace/model", "userspace/control", "userspace/agent", "userspace/cli"},
 }
 
@@ -57,8 +57,8 @@ def check_layers(options):
             graph.setdefault(str(name), set()).add(included)
             if folder in LAYERS and target in LAYERS and target not in LAYERS[folder]:
                 wrong.append(f"{name}: {folder} must not include {included}")
-            if folder == "userspace/cli" and target == "userspace/agent" and name.name != "cmd_agent.cpp":
-                wrong.append(f"{name}: only cmd_agent.cpp may include {included}")
+            if folder == "userspace/cli" and target == "userspace/agent" and name.name != "agent_main.cpp":
+                wrong.append(f"{name}: only agent_main.cpp may include {included}")
             if folder in LAYERS and (included.startswith("tests/") or included.startswith("bench/")):
                 wrong.append(f"{name}: includes {included}")
     state = {}

@@ -21,10 +21,21 @@ struct Output {
     std::vector<std::string> warnings{};
 };
 
+/// The words of `agent`, as they stand on the command line.
+struct AgentWords {
+    std::string config_file{};
+    std::string metrics{};
+    std::vector<std::string> etcd_urls{};
+    std::string forget{};
+    bool check = false;
+};
+
 struct Context {
     std::string root{};  ///< of --root or FASTNET_ROOT; empty: the machine's own node
     bool json = false;
     std::function<Result<Output>()> action{};
+    /// What `agent` does: of two programs, see program.h.
+    std::function<Result<Output>(const AgentWords&, const Context&)> agent{};
     std::function<void(const std::string&)> warn{};  ///< at once, for commands that run long
 
     Format format() const { return json ? Format::kJson : Format::kText; }

@@ -1,43 +1,31 @@
-// The program: parse, act, print once. Nothing else prints, nothing of ours throws.
-#include <cerrno>
-#include <cstdio>
-#include <string>
-#include <vector>
+// `fastnet`: every command but `agent`, for which it becomes the program beside it.
+#include <unistd.h>
 
-#include "userspace/cli/app.h"
+#include <cerrno>
+#include <filesystem>
+
+#include "userspace/cli/program.h"
 
 namespace {
 
-fastnet::Status print(std::FILE* stream, const std::string& text) {
-    if (std::fwrite(text.data(), 1, text.size(), stream) == text.size() && std::fflush(stream) == 0) return fastnet::ok();
-    return fastnet::sys_error(errno, "write to standard output");
-}
+char** g_arguments = nullptr;
 
-void print_warning(const std::string& text) {
-    (void)print(stderr, "fastnet: warning: " + text + "\n");
-}
-
-int fail(const fastnet::Error& error) {
-    (void)print(stderr, fastnet::error_text(error));
-    return static_cast<int>(error.kind);
-}
-
-/// An answer that did not arrive is a failure, whatever was done before.
-int answer(const std::string& text, int exit_status) {
-    const fastnet::Status printed = print(stdout, text);
-    return printed ? exit_status : fail(printed.error());
+/// Same process, same arguments: whoever started it (a shell, systemd) sees no difference.
+fastnet::Result<fastnet::Output> become_agent(const fastnet::AgentWords&, const fastnet::Context&) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    const fs::path here = fs::read_symlink("/proc/self/exe", ignored).parent_path();
+    for (const fs::path& agent : {here / "fastnet-agent", here.parent_path() / "libexec" / "fastnet" / "fastnet-agent"}) {
+        ::execv(agent.c_str(), g_arguments);
+        if (errno != ENOENT) return fastnet::sys_error(errno, "start " + agent.string());
+    }
+    return fastnet::failed("start the agent: there is no fastnet-agent beside " + (here / "fastnet").string(),
+                           "it is built and installed with fastnet: put it into the same directory");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    fastnet::Context context;
-    context.warn = print_warning;
-    const auto help = fastnet::parse_command_line(std::vector<std::string>{argv + 1, argv + argc}, context);
-    if (!help) return fail(help.error());
-    if (*help) return answer((*help)->text, 0);
-    const auto output = context.action();
-    if (!output) return fail(output.error());
-    for (const std::string& warning : output->warnings) print_warning(warning);
-    return answer(output->text, output->exit_status);
+    g_arguments = argv;
+    return fastnet::run_program(argc, argv, become_agent);
 }

@@ -698,10 +698,4 @@ std::string render_removed_remote_endpoint(const IpAddress& address, const std::
     return "removed remote endpoint " + address.to_string() + " of network " + network + "\n";
 }
 
-std::string render_forgotten_node(const std::string& node, std::size_t blocks, Format format) {
-    if (format == Format::kJson) return text_of({{"forgotten", node}, {"blocks", blocks}});
-    return "forgot node " + node + ": " + std::to_string(blocks) + (blocks == 1 ? " block of addresses is" : " blocks of addresses are") +
-           " free\n";
-}
-
 }  // namespace fastnet

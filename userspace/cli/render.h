@@ -31,6 +31,5 @@ std::string render_detached(const std::vector<std::string>& names, Format format
 std::string render_removed_network(const std::string& name, Format format);
 std::string render_removed_peer(const IpAddress& address, const std::string& network, Format format);
 std::string render_removed_remote_endpoint(const IpAddress& address, const std::string& network, Format format);
-std::string render_forgotten_node(const std::string& node, std::size_t blocks, Format format);
 
 }  // namespace fastnet

@@ -1,0 +1,14 @@
+// What the two programs share: `fastnet`, and `fastnet-agent` beside it, which `fastnet agent` becomes. They are two because of what an
+// agent needs (HTTP, TLS, TOML, metrics): 40 libraries, which each command would load as well, for 8 ms of attach's 19.
+#pragma once
+
+#include "userspace/cli/context.h"
+
+namespace fastnet {
+
+using AgentAction = Result<Output> (*)(const AgentWords&, const Context&);
+
+/// Parse, act, print once. Nothing else prints, nothing of ours throws. The process's exit status.
+int run_program(int argc, char** argv, AgentAction agent);
+
+}  // namespace fastnet
