@@ -52,7 +52,10 @@ private:
         for (const auto& [id, changed] : effect_.networks) {
             if (!is_made_anew(changed)) continue;
             plan_.emplace_back(MakeBridge{bridge_wanted(changed.network, default_mtu_, changed.peers)});
-            plan_.emplace_back(MakeVxlan{vxlan_wanted(changed.network, default_mtu_, changed.peers, vtep_)});
+            const VxlanState wanted = vxlan_wanted(changed.network, default_mtu_, changed.peers, vtep_);
+            plan_.emplace_back(MakeVxlan{wanted});
+            plan_.emplace_back(PutDevice{wanted.name, {FNET_DEVICE_VXLAN, id}});  // it may have another index now
+            plan_.emplace_back(AttachVxlan{wanted.name});
         }
         for (const Membership& one : effect_.memberships) {
             if (one.before == one.after || is_made_anew(effect_.networks.at(one.network_id))) continue;
