@@ -438,6 +438,8 @@ struct Describe {
 struct KindOf {
     RepairKind operator()(const MakeBridge&) const { return RepairKind::kBridge; }
     RepairKind operator()(const MakeVxlan&) const { return RepairKind::kVxlan; }
+    RepairKind operator()(const FloodTo&) const { return RepairKind::kVxlan; }
+    RepairKind operator()(const StopFloodTo&) const { return RepairKind::kVxlan; }
     RepairKind operator()(const RemoveLink&) const { return RepairKind::kLink; }
     RepairKind operator()(const PutDevice&) const { return RepairKind::kDevice; }
     RepairKind operator()(const DropDevice&) const { return RepairKind::kDevice; }
