@@ -168,7 +168,8 @@ TEST_F(AgentTest, MetricsArePrometheusTextWithBoundedLabels) {
           "fastnet_drops_total{reason=\"NOT_PUBLISHED\"} " + std::to_string(dropped) + "\n",
           "fastnet_packets_total{path=\"drop\",verdict=\"NOT_PUBLISHED\"} " + std::to_string(dropped) + "\n"})
         EXPECT_THAT(text, HasSubstr(line));
-    const std::set<std::string> allowed{"verdict", "path", "reason", "map", "state", "mode", "driver", "version", "part", "result", "le"};
+    const std::set<std::string> allowed{"verdict", "path",    "reason", "map",    "state", "mode",
+                                        "driver",  "version", "part",   "result", "kind",  "le"};
     const std::regex label{"[{,]([a-z_]+)=\""};
     std::istringstream lines{text};
     for (std::string line; std::getline(lines, line);) {

@@ -192,7 +192,8 @@ void ReconcilePart::check(Pacer& pacer) {
     if (last_.error) {
         shown_.condition = {Condition::State::kNotReady, last_.error->message};
     } else if (!last_.prepared) {
-        shown_.condition = {Condition::State::kNotReady, "the node: it is not prepared (`fastnet attach --mode bridge`)"};
+        // Nothing that should be, is not: the first command prepares the node, and is seen.
+        shown_.condition = {Condition::State::kReady, "the node is not prepared yet: there is nothing to repair"};
     } else {
         shown_.condition = {Condition::State::kReady, {}};
     }

@@ -271,6 +271,16 @@ Status Worker::publish() {
     attempted_.clear();
     stale_ = false;
     publish_at_.reset();
+    // What a command does from here on is one more round's: read_node() says so.
+    publish_dirty_ = false;
+    Status done = publish_all();
+    // Somebody else wrote meanwhile: the watch brings it, and if it does not, the next attempt shows what is wrong.
+    if (!done || stale_) publish_dirty_ = true;
+    if (done && stale_) publish_at_ = Clock::now() + kStalePause;
+    return done;
+}
+
+Status Worker::publish_all() {
     if (node_gone_) {
         CHECK_OK(withdraw());
     } else {
@@ -283,9 +293,6 @@ Status Worker::publish() {
         }
     }
     std::erase_if(problems_, [&](const auto& one) { return !problems_now_.contains(one.first); });
-    // Somebody else wrote meanwhile: the watch brings it, and if it does not, the next attempt shows what is wrong.
-    publish_dirty_ = stale_;
-    if (stale_) publish_at_ = Clock::now() + kStalePause;
     return ok();
 }
 

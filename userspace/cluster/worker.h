@@ -108,6 +108,7 @@ private:
     void wait();
 
     // Steps of publish().
+    Status publish_all();
     Status withdraw();
     Status ensure_lease();
     Result<bool> register_node();

@@ -433,7 +433,7 @@ Status apply_plan(Node& node, const Plan& plan) {
         if (is_judged_by(step) && ends_run)
             if (Status judged = node.datapath().judge_anew(); done && !judged) done = std::move(judged);
         if (done) {
-            node.note_repair(kind_of(step), explain(step), subject_of(step));
+            if (node.notes_repairs()) node.note_repair(kind_of(step), explain(step), subject_of(step));
             continue;
         }
         // The other steps do not depend on this one, and a node that mostly works is better than one that does not.

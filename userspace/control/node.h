@@ -61,6 +61,7 @@ public:
     void warn(std::string text) {  ///< once, however often it is said
         if (std::find(warnings_.begin(), warnings_.end(), text) == warnings_.end()) warnings_.push_back(std::move(text));
     }
+    bool notes_repairs() const { return repairs_ != nullptr; }
     void note_repair(RepairKind kind, std::string what, std::string subject = {}) {
         if (repairs_ != nullptr) repairs_->push_back({kind, std::move(what), std::move(subject)});
     }

@@ -266,7 +266,6 @@ TEST_F(PlanOfAnOverlay, EachMissingPieceIsPutBackAlone) {
         {"peer to flood to", [](ActualState& s) { s.vxlans.at("fnx-2").peers.clear(); }, "set up vxlan interface fnx-2"},
         {"MTU", [](ActualState& s) { s.vxlans.at("fnx-2").mtu = 1400; }, "set up vxlan interface fnx-2"},
         {"isolation", [](ActualState& s) { s.vxlans.at("fnx-2").isolated = true; }, "set up vxlan interface fnx-2"},
-        {"device that learns", [](ActualState& s) { s.vxlans.at("fnx-2").learns = true; }, "set up vxlan interface fnx-2"},
         {"port that learns", [](ActualState& s) { s.vxlans.at("fnx-2").port_learns = true; }, "set up vxlan interface fnx-2"},
         {"vxlan entry", [](ActualState& s) { s.devices.erase(kVxlanIndex); }, "register device fnx-2"},
         {"row of a peer", [](ActualState& s) { s.vteps.erase(vtep_key(ip("192.0.2.7"), 0)); }, "admit peer 192.0.2.7"},
@@ -281,6 +280,19 @@ TEST_F(PlanOfAnOverlay, EachMissingPieceIsPutBackAlone) {
         one.break_it(actual);
         EXPECT_THAT(steps(desired_, actual), ElementsAre(one.step));
     }
+}
+
+/// What cannot be changed makes it another device, with an index, an entry and gates of its own.
+TEST_F(PlanOfAnOverlay, DeviceThatIsMadeAnewIsPlannedAsAnotherOne) {
+    desired_.vtep.ipv4 = ip("192.0.2.1");
+    const std::vector<std::string> anew{"set up vxlan interface fnx-2", "register device fnx-2", "attach to vxlan interface fnx-2",
+                                        "forget device with index " + std::to_string(kVxlanIndex),
+                                        "detach from device with index " + std::to_string(kVxlanIndex)};
+    EXPECT_EQ(steps(desired_, actual_), anew) << "another address to send from";
+    actual_.vxlans.at("fnx-2").local = ip("192.0.2.1");
+    EXPECT_THAT(steps(desired_, actual_), IsEmpty());
+    actual_.vxlans.at("fnx-2").learns = true;
+    EXPECT_EQ(steps(desired_, actual_), anew) << "one that learned";
 }
 
 TEST_F(PlanOfAnOverlay, PeerThatGoesIsRefusedThenForgottenThenItsTunnelIsClosed) {
