@@ -31,8 +31,9 @@ struct fnet_tunnel {
     __u64 received_bytes;
     __u64 dropped_packets; /* received and dropped as TUNNEL_BAD_INNER or TUNNEL_UNKNOWN_NETWORK */
     __u64 kernel_packets;  /* received and left to the vxlan device */
+    __u64 seen_ns; /* CLOCK_MONOTONIC (coarse), to the second, of the last packet that was believed; 0 = none yet */
 };
-FNET_ASSERT(sizeof(struct fnet_tunnel) == 152, "no hidden padding");
+FNET_ASSERT(sizeof(struct fnet_tunnel) == 160, "no hidden padding");
 
 /* Key of `vteps`: who may send into which network. VNI 0 is no network's: its row says that the address is a peer's. */
 struct fnet_vtep_key {

@@ -54,6 +54,7 @@ FNET_INLINE int tunnel_drop(struct __sk_buff *skb, struct fnet_tunnel *tunnel, _
 FNET_INLINE int tunnel_to_kernel(struct __sk_buff *skb, struct fnet_tunnel *tunnel)
 {
     tunnel->kernel_packets++;
+    tunnel->seen_ns = bpf_ktime_get_coarse_ns();
     skb->mark = FNET_TUNNEL_MARK;
     return to_kernel(skb, TUNNEL_TO_KERNEL);
 }
@@ -329,7 +330,7 @@ __noinline int tunnel_judge(struct __sk_buff *skb, __u32 index, __u32 is_ipv6)
     __builtin_memcpy(pair->dst_mac, known->mac, ETH_ALEN);
     pair->protocol = eth->h_proto;
     pair->outer_ipv6 = (__u8)is_ipv6;
-    pair->judged_ns = bpf_ktime_get_coarse_ns();
+    pair->judged_ns = tunnel->seen_ns = bpf_ktime_get_coarse_ns();
     return TUNNEL_JUDGED;
 }
 

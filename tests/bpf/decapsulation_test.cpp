@@ -69,6 +69,14 @@ TEST_P(Decapsulation, IsCounted) {
     EXPECT_EQ(tunnel(peer()).kernel_packets, 0U);
 }
 
+TEST_P(Decapsulation, PeerIsSeenByWhatIsBelievedOfItAndByNothingElse) {
+    receive(peer(), from_remote(peer()) / inner_ip(way().neighbour(), way().container()) / udp(1, 2));
+    EXPECT_EQ(tunnel(peer()).dropped_packets, 1U);
+    EXPECT_EQ(tunnel(peer()).seen_ns, 0U);
+    receive(peer(), datagram());
+    EXPECT_NE(tunnel(peer()).seen_ns, 0U);
+}
+
 TEST_P(Decapsulation, BelievesAnyOtherBitAndSourcePortAndOuterChecksum) {
     const Packet outer = outer_ip(peer().address, host());
     EXPECT_THAT(at_uplink(outer / to_vxlan() / Vxlan{.vni = kVni, .flags = 0xff, .reserved = 0xabcdef, .reserved_end = 0x99} / datagram()),

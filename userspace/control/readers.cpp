@@ -136,7 +136,6 @@ double seconds_since(std::uint64_t stamp_ns) {
 struct PeerMaps {
     std::map<std::uint32_t, fnet_tunnel> tunnels{};
     std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint64_t> learned{};  ///< addresses, by tunnel and network
-    std::map<std::uint32_t, std::uint64_t> seen_ns{};                            ///< by tunnel
     std::map<std::uint32_t, std::string> links{};                                ///< names of the tunnels' exits
 };
 
@@ -152,11 +151,6 @@ Result<PeerMaps> read_peer_maps(const Datapath* datapath, const Netlink& netlink
     }
     CHECK_OK(datapath->vteps().for_each([&](const auto&, const fnet_vtep& value) {
         if (value.tunnel != 0) maps.learned[{value.tunnel, value.network}] += value.learned;
-    }));
-    CHECK_OK(datapath->addresses().for_each([&](const auto&, const fnet_address& value) {
-        if (value.tunnel == 0 || value.seen_ns == 0) return;
-        std::uint64_t& seen = maps.seen_ns[value.tunnel];
-        seen = std::max<std::uint64_t>(seen, value.seen_ns);
     }));
     return maps;
 }
@@ -206,7 +200,7 @@ PeerView peer_view(const Peer& peer, const Network* network, const PeerMaps& map
     if (value.mtu != 0)
         view.path_mtu = value.mtu + (peer.address.family() == Family::kIpv4 ? FNET_TUNNEL_OVERHEAD_IPV4 : FNET_TUNNEL_OVERHEAD_IPV6);
     if (const auto link = maps.links.find(value.exit_ifindex); link != maps.links.end()) view.uplink = link->second;
-    if (const auto seen = maps.seen_ns.find(peer.tunnel); seen != maps.seen_ns.end()) view.silent_seconds = seconds_since(seen->second);
+    if (value.seen_ns != 0) view.silent_seconds = seconds_since(value.seen_ns);
     view.sent_packets = value.sent_packets;
     view.sent_bytes = value.sent_bytes;
     view.received_packets = value.received_packets;
