@@ -228,8 +228,8 @@ TEST_F(Convergence, MembersOfEtcdDieOneByOneAndTrafficNeverStops) {
 TEST_F(Convergence, BothSidesOfAPartitionChangeThings) {
     start_all();
     create(1);
+    wait_usable("blue");  // two at once would choose the same VNI
     create(2, "red", {"--subnet", "10.97.0.0/20"});
-    wait_usable("blue");
     wait_usable("red");
     const std::string one = join(1, "c1");
     join(2, "c2");
@@ -482,8 +482,8 @@ TEST_F(Chaos, EndsTheSameOnEveryNode) {
     constexpr int kSteps = 14;
     start_all();
     create(1);
+    wait_usable("blue");  // two at once would choose the same VNI
     create(2, "red", {"--subnet", "10.97.0.0/20"});
-    wait_usable("blue");
     wait_usable("red");
     for (std::size_t number = 1; number <= kOverlayNodes; ++number) join(number, "s" + std::to_string(number));
     expect_agreement();
