@@ -177,9 +177,10 @@ std::vector<PartMaker> standard_parts() {
 }
 
 Status run_agent(const AgentRequest& request, const std::vector<PartMaker>& makers) {
+    const UniqueFd signals = TRY(signal_fd());  // first: a SIGHUP must not end what has not begun
+    ::signal(SIGPIPE, SIG_IGN);                 // whoever reads the log may end before the agent
     AgentConfig config = TRY(load_config(request.config_file, request.overrides));
     AgentLock lock = TRY(AgentLock::acquire(request.paths));
-    const UniqueFd signals = TRY(signal_fd());
     auto log = make_log();
     set_level(*log, config.log.level);
     return Agent{request, std::move(lock), std::move(log), std::move(config)}.run(makers, signals);

@@ -166,9 +166,10 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
             txn.then = {put_block(mirror, self, key)};
             steps.push_back(RestoreBlock{uid, block.prefix, std::move(txn)});
         } else if (entry->record.uid != self.uid) {
-            steps.push_back(BlockProblem{own.network.name, "block " + block.prefix.to_string() + " is node " +
-                                                               in_quotes(entry->record.name) +
-                                                               "'s by now; endpoints in it are not shown to other nodes"});
+            steps.push_back(LoseBlock{uid, block.prefix,
+                                      "block " + block.prefix.to_string() + " of network " + in_quotes(own.network.name) +
+                                          " is that of node " + in_quotes(entry->record.name) +
+                                          " by now: endpoints in it are not shown to other nodes; detach and attach them again"});
             continue;
         }
         use.total += block.size;
@@ -377,9 +378,20 @@ std::optional<std::string> sign_of_wipe(const Mirror& mirror, const OwnSide& own
 
 Result<std::vector<Txn>> plan_forget(const Mirror& mirror, const std::string& name, std::size_t most) {
     const Entry<NodeRecord>* const node = mirror.node(name);
+    std::set<std::string> alive;  // under whatever name: a node that was renamed keeps its blocks
+    for (const auto& [other, entry] : mirror.nodes()) alive.insert(entry.record.uid);
     std::vector<BlockKey> blocks;
-    for (const auto& [key, entry] : mirror.blocks())
-        if (entry.record.name == name && (node == nullptr || entry.record.uid != node->record.uid)) blocks.push_back(key);
+    bool renamed = false;
+    for (const auto& [key, entry] : mirror.blocks()) {
+        if (entry.record.name != name) continue;
+        if (alive.contains(entry.record.uid)) {
+            renamed = renamed || node == nullptr;
+        } else {
+            blocks.push_back(key);
+        }
+    }
+    if (blocks.empty() && renamed)
+        return conflict("forget node " + in_quotes(name) + ": it is alive under another name", "`fastnet status` lists the nodes");
     if (blocks.empty() && node != nullptr)
         return conflict("forget node " + in_quotes(name) + ": it is alive",
                         "stop its agent and wait for its lease to end, if it will not come back");

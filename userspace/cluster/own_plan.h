@@ -103,11 +103,17 @@ struct RestoreBlock {
     IpPrefix prefix;
     Txn txn;
 };
+/// Another node has it: `--forget` freed it while this node was away.
+struct LoseBlock {
+    std::string network;  ///< uid
+    IpPrefix prefix;
+    std::string why;
+};
 struct BlockProblem {
     std::string network;  ///< name
     std::string why;
 };
-using BlockStep = std::variant<TakeBlock, ReturnBlock, RestoreBlock, BlockProblem>;
+using BlockStep = std::variant<TakeBlock, ReturnBlock, RestoreBlock, LoseBlock, BlockProblem>;
 
 /// With @p wiped no new block is taken: whose it was may not be written yet.
 std::vector<BlockStep> plan_blocks(const Mirror& mirror, const Self& self, const OwnSide& own, bool wiped);

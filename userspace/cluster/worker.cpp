@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -26,6 +27,7 @@ constexpr auto kStalePause = 500ms;  // after a transaction that was planned on 
 constexpr auto kHoldOffMargin = 5s;  // above the lease's time
 constexpr auto kTombstoneTime = std::chrono::hours{24};
 constexpr std::size_t kChunk = 256;  // remote entries of one change: the node's lock is free between two
+constexpr auto kFairness = 5ms;      // between two chunks: commands that wait for the node's lock try every 2 ms
 constexpr int kMostRounds = 64;
 constexpr std::size_t kExamples = 20;
 
@@ -119,6 +121,7 @@ Status Worker::run() {
             if (Status done = (this->*step)(); done) {
                 pause_ = {};
                 retry_.reset();
+                if (connected_) reason_.clear();
             } else if (!stopping()) {
                 fail(std::string{what} + ": " + done.error().message);
             }
@@ -141,7 +144,10 @@ Status Worker::run() {
         if (lease_ != 0 && keeper_->lease().id != lease_) publish_dirty_ = true;  // lost
         if (!synced_ && is_due(retry_)) attempt(&Worker::connect, "read etcd");
         if (may_publish()) attempt(&Worker::publish, "share");
-        if (apply_remote()) continue;
+        if (apply_remote()) {
+            std::this_thread::sleep_for(kFairness);
+            continue;
+        }
         wait();
     }
     if (watch_) watch_->stop();
@@ -187,6 +193,9 @@ Status Worker::connect() {
     if (range.cluster_id != cluster_id_) CHECK_OK(write_agent_setting(paths_, kClusterSetting, std::to_string(range.cluster_id)));
     cluster_id_ = range.cluster_id;
     absorb(mirror_->reset(range.kvs, range.revision));
+    // It was away for longer than its lease, and so may be the others, who are not dead for that.
+    const bool was_away = lease_ != 0 && (mirror_->node(self_.name) == nullptr || mirror_->node(self_.name)->record.uid != self_.uid);
+    if (was_away) away_until_ = Clock::now() + config_.lease_ttl + kHoldOffMargin;
     ++counters_.range_syncs;
     const std::uint64_t number = ++watch_number_;
     watch_ = TRY(
@@ -463,6 +472,12 @@ Result<bool> Worker::carry_out(const BlockStep& step) {
         if (!first_time("restore ", restore->network, restore->prefix)) return false;
         return write(restore->txn);
     }
+    if (const auto* const lose = std::get_if<LoseBlock>(&step)) {
+        if (!first_time("lose ", lose->network, lose->prefix)) return false;
+        CHECK_OK(lose_block(paths_, lose->network, lose->prefix));
+        log(Severity::kError, lose->why);
+        return true;
+    }
     const auto& trouble = std::get<BlockProblem>(step);
     problem("blocks of " + trouble.network, trouble.why);
     return false;
@@ -517,7 +532,7 @@ bool Worker::apply_remote() {
         remote_.start(*mirror_, *state);
         remote_stale_ = false;
     }
-    const RemoteChange change = remote_.next(*mirror_, Clock::now(), wiped_until(), kChunk);
+    const RemoteChange change = remote_.next(*mirror_, Clock::now(), kept_until(), kChunk);
     const bool nothing = change.put.empty() && change.drop_refs.empty() && change.put_nodes.empty() && change.drop_nodes.empty();
     if (!nothing) {
         const auto outcome = apply_remote_change(paths_, change);
@@ -559,6 +574,12 @@ void Worker::hold_off(const std::string& why) {
         log(Severity::kWarning, "etcd was wiped or restored: " + why + "; what vanished stays until the others wrote theirs again");
     hold_off_ = Clock::now() + config_.lease_ttl + kHoldOffMargin;
     publish_dirty_ = true;
+}
+
+std::optional<Time> Worker::kept_until() const {
+    const auto wiped = wiped_until();
+    if (!away_until_ || *away_until_ <= Clock::now()) return wiped;
+    return wiped ? std::max(*wiped, *away_until_) : away_until_;
 }
 
 std::optional<Time> Worker::wiped_until() const {

@@ -125,6 +125,7 @@ private:
     void look_for_wipe();
     void hold_off(const std::string& why);
     std::optional<Time> wiped_until() const;
+    std::optional<Time> kept_until() const;  ///< until when what vanished stays
     void absorb(const Touched& touched);
     void reject(const Refusal& refusal);
     void set_connected();
@@ -183,6 +184,7 @@ private:
     std::optional<Clock::time_point> publish_at_;  ///< not before
     std::optional<Clock::time_point> remote_at_;
     std::optional<Clock::time_point> hold_off_;
+    std::optional<Clock::time_point> away_until_;  ///< the others may have been away as well
     Clock::time_point periodic_{};
     Clock::duration pause_{};
     ClusterStatus counters_;

@@ -419,6 +419,13 @@ Status remove_block(const NodePaths& paths, const std::string& uid, const IpPref
     return ok();
 }
 
+Status lose_block(const NodePaths& paths, const std::string& uid, const IpPrefix& prefix) {
+    Records records = TRY(open_records(paths));
+    const auto network = TRY(records.store.find_network_by_uid(uid));
+    if (network) TRY(records.store.forget_block(network->id, prefix));
+    return ok();
+}
+
 Status set_cluster_name(const NodePaths& paths, const std::optional<std::string>& node) {
     Records records = TRY(open_records(paths));
     return node ? records.store.set_setting(setting::kClusterName, *node) : records.store.remove_setting(setting::kClusterName);

@@ -104,6 +104,8 @@ Status forget_removed(const NodePaths& paths, const std::string& uid);
 Status add_block(const NodePaths& paths, const std::string& uid, const IpPrefix& prefix);
 /// Endpoints of this node in it: conflict. Unknown: fine.
 Status remove_block(const NodePaths& paths, const std::string& uid, const IpPrefix& prefix);
+/// It is another node's by now (it was freed while this node was away): nothing more is given out of it, whoever has an address of it.
+Status lose_block(const NodePaths& paths, const std::string& uid, const IpPrefix& prefix);
 
 // --- the agent's own records --------------------------------------------------------------------------------------
 

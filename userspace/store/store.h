@@ -104,6 +104,8 @@ public:
     Result<bool> add_block(std::uint32_t network_id, const IpPrefix& prefix);
     /// False if it is not there. An endpoint has an address of it: conflict.
     Result<bool> remove_block(std::uint32_t network_id, const IpPrefix& prefix);
+    /// The same of a block that is another node's by now, even while endpoints have addresses of it: nothing more is given out of it.
+    Result<bool> forget_block(std::uint32_t network_id, const IpPrefix& prefix);
     Result<std::vector<OwnBlock>> blocks(std::uint32_t network_id);  ///< IPv4 first, by address
     Result<std::size_t> count_blocks(std::uint32_t network_id);
     Result<bool> is_in_block(std::uint32_t network_id, const IpAddress& address);

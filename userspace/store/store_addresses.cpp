@@ -249,6 +249,13 @@ Result<bool> Store::remove_block(std::uint32_t network_id, const IpPrefix& prefi
         return conflict("block " + prefix.to_string() + " of network " + in_quotes(TRY(network_name(db_, network_id))) + ": endpoint " +
                             in_quotes(user.text(0)) + " has an address of it",
                         "detach it first");
+    const bool removed = TRY(forget_block(network_id, prefix));
+    CHECK_OK(transaction.commit());
+    return removed;
+}
+
+Result<bool> Store::forget_block(std::uint32_t network_id, const IpPrefix& prefix) {
+    Transaction transaction = TRY(begin(Durability::kPowerLoss));
     Statement remove = TRY(db_.prepare("DELETE FROM blocks WHERE network_id = ? AND address = ? AND length = ?"));
     CHECK_OK(remove.bind(network_id).bind(blob_of(prefix.address())).bind(std::int64_t{prefix.length()}).run());
     const bool removed = db_.changes() != 0;

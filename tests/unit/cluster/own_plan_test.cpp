@@ -150,13 +150,17 @@ TEST_F(OwnPlan, WhoLostItsNameWritesNothing) {
     EXPECT_FALSE(etcd.run(txns[0]));
 }
 
-TEST_F(OwnPlan, AnEndpointInALostBlockIsNotShown) {
+/// And nothing more is given out of the block, or two nodes would give the same address.
+TEST_F(OwnPlan, AnEndpointInALostBlockIsNotShownAndTheBlockIsGivenUp) {
     register_self();
     share_blue();
     own.shared[0].endpoints = {endpoint(1, "10.9.0.2")};
     etcd.add_block("b", '2', "10.9.0.0/28");
     EXPECT_TRUE(plan_endpoints(etcd.mirror, self, kLease, own).empty());
-    EXPECT_EQ(only<BlockProblem>(blocks()).size(), 1U);
+    const auto lost = only<LoseBlock>(blocks());
+    ASSERT_EQ(lost.size(), 1U);
+    EXPECT_EQ(lost[0].prefix, IpPrefix::parse("10.9.0.0/28").value());
+    EXPECT_NE(lost[0].why.find("is that of node 'b' by now"), std::string::npos) << lost[0].why;
 }
 
 // --- networks -------------------------------------------------------------------------------------------------------
@@ -444,6 +448,14 @@ TEST_F(OwnPlan, ANodeIsForgottenOnlyOnceItsLeaseHasEnded) {
     ASSERT_EQ(txns.size(), 1U);
     EXPECT_TRUE(etcd.run(txns[0]));
     EXPECT_TRUE(etcd.mirror.blocks().empty());
+}
+
+TEST_F(OwnPlan, ANodeThatWasRenamedKeepsItsBlocks) {
+    etcd.add_block("old", '2', "10.9.0.0/28");
+    etcd.add_node("new", '2', "192.0.2.2");
+    EXPECT_EQ(plan_forget(etcd.mirror, "old").error().kind, ErrorKind::kConflict);
+    etcd.erase(NodeKey{"new"});
+    EXPECT_EQ(plan_forget(etcd.mirror, "old")->size(), 1U);
 }
 
 TEST_F(OwnPlan, ANodeThatComesBackLosesNothing) {
