@@ -205,7 +205,7 @@ private:
             answer = found->second();
         }
         response.status = answer.status;
-        response.set_content(std::move(answer.body), answer.type);
+        response.set_content(answer.body, answer.type);
     }
 
     void accept_all() {
