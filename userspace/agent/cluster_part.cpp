@@ -3,8 +3,9 @@
 #include <prometheus/registry.h>
 
 #include <algorithm>
-#include <ctime>
 #include <utility>
+
+#include "userspace/agent/status.h"
 
 namespace fastnet {
 namespace {
@@ -15,14 +16,6 @@ using Json = nlohmann::json;
 
 constexpr auto kShowInterval = 500ms;
 constexpr std::chrono::seconds kClockDoubt{5};
-
-std::string rfc3339(std::chrono::system_clock::time_point time) {
-    const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
-    std::tm utc{};
-    (void)::gmtime_r(&seconds, &utc);
-    std::array<char, 32> text{};
-    return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc)};
-}
 
 Json text_or_null(const std::optional<IpAddress>& address) {
     return address ? Json(address->to_string()) : Json(nullptr);

@@ -29,14 +29,6 @@ SteadyTime now() {
     return std::chrono::steady_clock::now();
 }
 
-std::string rfc3339(std::chrono::system_clock::time_point time) {
-    const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
-    std::tm utc{};
-    (void)::gmtime_r(&seconds, &utc);
-    std::array<char, 32> text{};
-    return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc)};
-}
-
 const char* word_for(CheckResult result) {
     switch (result) {
         case CheckResult::kOk: return "ok";
@@ -164,6 +156,14 @@ void add_count_families(const NodeMetrics& node, std::vector<MetricFamily>& fami
 }
 
 }  // namespace
+
+std::string rfc3339(std::chrono::system_clock::time_point time) {
+    const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
+    std::tm utc{};
+    (void)::gmtime_r(&seconds, &utc);
+    std::array<char, 32> text{};
+    return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc)};
+}
 
 AgentStatus::AgentStatus(NodePaths paths, std::string version)
     : paths_{std::move(paths)}, version_{std::move(version)}, since_{std::chrono::system_clock::now()} {}

@@ -16,6 +16,9 @@
 
 namespace fastnet {
 
+/// UTC to the second, as JSON documents and messages show it.
+std::string rfc3339(std::chrono::system_clock::time_point time);
+
 class AgentStatus {
 public:
     AgentStatus(NodePaths paths, std::string version);

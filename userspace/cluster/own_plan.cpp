@@ -4,14 +4,11 @@
 #include <map>
 #include <set>
 
+#include "loader/base/text.h"
 #include "userspace/cluster/blocks.h"
 
 namespace fastnet::cluster {
 namespace {
-
-std::string in_quotes(std::string_view text) {
-    return "'" + std::string{text} + "'";
-}
 
 /// The node's own key as it is: who lost the name writes nothing any more.
 Compare still_me(const Mirror& mirror, const Self& self) {

@@ -11,6 +11,7 @@
 #include <tuple>
 #include <utility>
 
+#include "loader/base/text.h"
 #include "userspace/control/attach.h"
 #include "userspace/control/tunnel_ends.h"
 
@@ -57,10 +58,6 @@ bool same(const OwnSide& a, const OwnSide& b) {
     return std::equal(a.shared.begin(), a.shared.end(), b.shared.begin(), b.shared.end(), same_network) &&
            std::equal(a.to_share.begin(), a.to_share.end(), b.to_share.begin(), b.to_share.end(), same_network) &&
            std::equal(a.removed.begin(), a.removed.end(), b.removed.begin(), b.removed.end(), same_removed);
-}
-
-std::string in_quotes(std::string_view text) {
-    return "'" + std::string{text} + "'";
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <thread>
 
+#include "loader/base/text.h"
 #include "userspace/control/kernel.h"
 #include "userspace/control/map_views.h"
 #include "userspace/control/node.h"
@@ -23,10 +24,6 @@ constexpr std::size_t kMostBridgePorts = 1023;     // BR_MAX_PORTS of the kernel
 constexpr unsigned kMostPicks = 64;                // of an address that no other node uses
 constexpr std::chrono::seconds kBlockPatience{3};  // the agent asks etcd for another block
 constexpr std::chrono::milliseconds kBlockPoll{10};
-
-std::string in_quotes(std::string_view text) {
-    return "'" + std::string{text} + "'";
-}
 
 /// Everything that was asked for apart from the name and the namespace, as one line.
 std::string text_of(const AttachRequest& request) {

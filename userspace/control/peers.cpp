@@ -2,15 +2,12 @@
 
 #include <algorithm>
 
+#include "loader/base/text.h"
 #include "userspace/control/node.h"
 #include "userspace/control/readers.h"
 
 namespace fastnet {
 namespace {
-
-std::string in_quotes(std::string_view text) {
-    return "'" + std::string{text} + "'";
-}
 
 Result<Network> find_overlay(Store& store, const std::string& name) {
     auto network = TRY(store.find_network(name));

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "loader/base/text.h"
 #include "userspace/control/kernel.h"
 #include "userspace/control/networks.h"
 #include "userspace/control/node.h"
@@ -20,10 +21,6 @@ namespace fastnet {
 namespace {
 
 constexpr const char* kNotPreparedHint = "run `fastnet attach --mode bridge` to prepare the node";
-
-std::string in_quotes(std::string_view text) {
-    return "'" + std::string{text} + "'";
-}
 
 std::string agent_key(const std::string& key) {
     return "agent/" + key;

@@ -13,6 +13,7 @@
 
 #include "loader/base/net_types.h"
 #include "loader/base/result.h"
+#include "loader/base/text.h"
 #include "userspace/model/network.h"
 #include "userspace/store/database.h"
 
@@ -82,10 +83,6 @@ inline Port port_from(const Statement& row, int column) {
 }
 
 // --- words --------------------------------------------------------------------------------------------------------
-
-inline std::string in_quotes(std::string_view name) {
-    return "'" + std::string{name} + "'";
-}
 
 inline Error no_such_network(std::uint32_t id) {
     return not_found("network with id " + std::to_string(id) + " does not exist");

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "tests/unit/store/store_checks.h"
 #include "tests/unit/store/temp_dir.h"
 #include "userspace/store/store.h"
 
@@ -15,23 +16,6 @@ IpPrefix prefix(const char* text) {
 IpAddress address(const char* text) {
     return *IpAddress::parse(text);
 }
-
-template <typename T>
-T must(Result<T> result) {
-    if (!result) {
-        ADD_FAILURE() << result.error().message;
-        std::abort();
-    }
-    return std::move(result).value();
-}
-
-#define EXPECT_ERROR(expression, expected_kind, part)                                                \
-    do {                                                                                             \
-        const auto checked = (expression);                                                           \
-        ASSERT_FALSE(checked);                                                                       \
-        EXPECT_EQ(checked.error().kind, expected_kind) << checked.error().message;                   \
-        EXPECT_NE(checked.error().message.find(part), std::string::npos) << checked.error().message; \
-    } while (0)
 
 class SharedStoreTest : public testing::Test {
 protected:

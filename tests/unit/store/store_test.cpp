@@ -9,6 +9,7 @@
 #include <set>
 
 #include "tests/unit/model/fixed_random.h"
+#include "tests/unit/store/store_checks.h"
 #include "tests/unit/store/temp_dir.h"
 #include "userspace/model/port_plan.h"
 #include "userspace/store/schema.h"
@@ -43,23 +44,6 @@ PublishedPort published(const char* host_ip, unsigned first, unsigned last, Prot
     port.spec = "spec";
     return port;
 }
-
-template <typename T>
-T must(Result<T> result) {
-    if (!result) {
-        ADD_FAILURE() << result.error().message;
-        std::abort();
-    }
-    return std::move(result).value();
-}
-
-#define EXPECT_ERROR(expression, expected_kind, part)                                                \
-    do {                                                                                             \
-        const auto checked = (expression);                                                           \
-        ASSERT_FALSE(checked);                                                                       \
-        EXPECT_EQ(checked.error().kind, expected_kind) << checked.error().message;                   \
-        EXPECT_NE(checked.error().message.find(part), std::string::npos) << checked.error().message; \
-    } while (0)
 
 class StoreTest : public testing::Test {
 protected:
