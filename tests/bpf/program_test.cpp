@@ -1,8 +1,12 @@
 // The programs as programs: limits of the oldest kernel that must load them, checked on whatever kernel this is.
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
+#include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -65,6 +69,75 @@ TEST_F(Programs, EveryChainOfCallsFitsTheStackAsLinux61CountsIt) {
         EXPECT_LE(deepest_chain(code, starts, depths, 0, size), 512U) << name << ", depths " << ::testing::PrintToString(depths);
         RecordProperty(name, static_cast<int>(deepest_chain(code, starts, depths, 0, size)));
     }
+}
+
+struct ProgramSize {
+    std::uint32_t verified = 0;  ///< instructions that the verifier walked, all paths
+    std::uint32_t jited = 0;     ///< bytes of machine code, all functions
+};
+
+struct SizeLimits {
+    std::string kernel;  ///< "6.18": the release that they were read on; verifier and JIT of another give other numbers
+    std::map<std::string, ProgramSize> programs;
+};
+
+SizeLimits read_limits(const std::string& path) {
+    SizeLimits limits;
+    std::ifstream file{path};
+    for (std::string line; std::getline(file, line);) {
+        std::istringstream words{line.substr(0, line.find('#'))};
+        std::string name;
+        if (!(words >> name)) continue;
+        if (name == "kernel") {
+            words >> limits.kernel;
+        } else {
+            ProgramSize& size = limits.programs[name];
+            words >> size.verified >> size.jited;
+        }
+    }
+    return limits;
+}
+
+ProgramSize size_of(const bpf_program* program) {
+    bpf_prog_info info{};
+    std::uint32_t length = sizeof(info);
+    EXPECT_EQ(bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length), 0) << bpf_program__name(program);
+    return {.verified = info.verified_insns, .jited = info.jited_prog_len};
+}
+
+bool runs_on(const std::string& release) {
+    utsname machine{};
+    return uname(&machine) == 0 && std::string{machine.release}.starts_with(release + ".");
+}
+
+TEST_F(Programs, GrowNoLargerThanTheirLimits) {
+    const SizeLimits limits = read_limits(FASTNET_PROGRAM_LIMITS);
+    const bool exact = runs_on(limits.kernel);
+    // Elsewhere: twice as large is no difference between kernels any more.
+    const std::uint32_t slack = exact ? 1 : 2;
+    std::set<std::string> seen;
+    std::ostringstream now;
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, skeleton()->obj) {
+        const std::string name = bpf_program__name(program);
+        const ProgramSize size = size_of(program);
+        now << name << ' ' << size.verified << ' ' << size.jited << '\n';
+        seen.insert(name);
+        if (!limits.programs.contains(name)) {
+            ADD_FAILURE() << name << " has no row in " << FASTNET_PROGRAM_LIMITS;
+            continue;
+        }
+        const ProgramSize& limit = limits.programs.at(name);
+        EXPECT_GT(size.jited, 0U) << name << ": not compiled (net.core.bpf_jit_enable)";
+        EXPECT_LE(size.verified, limit.verified * slack) << name;
+        EXPECT_LE(size.jited, limit.jited * slack) << name;
+        if (exact) {  // a limit that is far away guards nothing
+            EXPECT_GE(size.verified * 10, limit.verified * 9) << name << ": much smaller now, lower its limit";
+            EXPECT_GE(size.jited * 10, limit.jited * 9) << name << ": much smaller now, lower its limit";
+        }
+    }
+    for (const auto& [name, limit] : limits.programs) EXPECT_TRUE(seen.contains(name)) << name << " is a program no more";
+    if (HasFailure()) std::cout << "as they are now (name, verified instructions, JITed bytes):\n" << now.str();
 }
 
 TEST_F(Programs, NamesAreNoLongerThanTheKernelKeeps) {
