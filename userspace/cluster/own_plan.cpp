@@ -58,18 +58,25 @@ std::optional<std::string> clash(const Mirror& mirror, const NetworkRecord& reco
     return std::nullopt;
 }
 
+/// Which blocks of @p layout the endpoints of @p own are in, each with one of them.
+std::map<IpPrefix, const Endpoint*> blocks_of_endpoints(const OwnNetwork& own, const BlockLayout& layout) {
+    std::map<IpPrefix, const Endpoint*> blocks;
+    for (const Endpoint& endpoint : own.endpoints) {
+        const auto& address = layout.range.family() == Family::kIpv4 ? endpoint.ipv4 : endpoint.ipv6;
+        if (!address) continue;
+        if (const auto block = layout.block_of(address->address())) blocks.emplace(*block, &endpoint);
+    }
+    return blocks;
+}
+
 /// The blocks that the endpoints of @p own are in: each once.
 std::vector<IpPrefix> blocks_in_use(const OwnNetwork& own) {
-    std::set<IpPrefix> blocks;
+    std::vector<IpPrefix> blocks;
     const LocalNetwork local = local_network(own.network);
-    for (const Endpoint& endpoint : own.endpoints)
-        for (const auto& address : {endpoint.ipv4, endpoint.ipv6}) {
-            if (!address) continue;
-            const auto& layout = local.layout(address->family());
-            if (!layout) continue;
-            if (const auto block = layout->block_of(address->address())) blocks.insert(*block);
-        }
-    return {blocks.begin(), blocks.end()};
+    for (const auto& layout : {local.ipv4, local.ipv6})
+        if (layout)
+            for (const auto& [block, endpoint] : blocks_of_endpoints(own, *layout)) blocks.push_back(block);
+    return blocks;
 }
 
 /// An endpoint whose address is no block's: made with --ip while the network was this node's alone.
@@ -143,6 +150,18 @@ std::optional<NetworkStep> plan_shared(const Mirror& mirror, const Self& self, c
     return RestoreNetwork{name, network_txn(mirror, self, name, encode(record), 0)};
 }
 
+std::string owner_of(const Entry<BlockRecord>* block) {
+    return block == nullptr ? "somebody unreadable" : "node " + in_quotes(block->record.name);
+}
+
+/// Changes one block, which must be as it was read.
+Txn block_txn(const Mirror& mirror, const Self& self, const BlockKey& key, TxnOp op) {
+    Txn txn;
+    txn.compares = {still_me(mirror, self), unchanged(mirror, key)};
+    txn.then = {std::move(op)};
+    return txn;
+}
+
 /// Steps of one family of one shared network.
 void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, Family family, bool wiped, std::vector<BlockStep>& steps) {
     const LocalNetwork local = local_network(own.network);
@@ -158,10 +177,7 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
         const BlockKey key{uid, block.prefix};
         const Entry<BlockRecord>* const entry = mirror.block(key);
         if (entry == nullptr) {
-            Txn txn;
-            txn.compares = {still_me(mirror, self), unchanged(mirror, key)};
-            txn.then = {put_block(mirror, self, key)};
-            steps.push_back(RestoreBlock{uid, block.prefix, std::move(txn)});
+            steps.push_back(RestoreBlock{uid, block.prefix, block_txn(mirror, self, key, put_block(mirror, self, key))});
         } else if (entry->record.uid != self.uid) {
             steps.push_back(LoseBlock{uid, block.prefix,
                                       "block " + block.prefix.to_string() + " of network " + in_quotes(own.network.name) +
@@ -172,6 +188,19 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
         use.total += block.size;
         use.free += block.free;
         if (block.free == block.size && idle == nullptr) idle = &block;
+    }
+    // An endpoint that came while the network was being shared: its block was not claimed with it.
+    for (const auto& [block, endpoint] : blocks_of_endpoints(own, *layout)) {
+        if (here.contains(block)) continue;
+        const BlockKey key{uid, block};
+        const Entry<BlockRecord>* const entry = mirror.block(key);
+        if (entry != nullptr && entry->record.uid == self.uid) continue;  // below
+        if (mirror.mod_revision(key) != 0)
+            steps.push_back(BlockProblem{own.network.name, "endpoint " + in_quotes(endpoint->name) + " has an address in block " +
+                                                               block.to_string() + " of " + owner_of(entry) +
+                                                               " and is not shown to other nodes: detach and attach it again"});
+        else if (!wiped)
+            steps.push_back(TakeBlock{uid, block, block_txn(mirror, self, key, put_block(mirror, self, key))});
     }
     // Claimed before a crash, and not on record here.
     for (auto it = mirror.blocks().lower_bound({uid, IpPrefix{}}); it != mirror.blocks().end() && it->first.network == uid; ++it)
@@ -193,16 +222,10 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
             return;
         }
         const BlockKey key{uid, *prefix};
-        Txn txn;
-        txn.compares = {still_me(mirror, self), unchanged(mirror, key)};
-        txn.then = {put_block(mirror, self, key)};
-        steps.push_back(TakeBlock{uid, *prefix, std::move(txn)});
+        steps.push_back(TakeBlock{uid, *prefix, block_txn(mirror, self, key, put_block(mirror, self, key))});
     } else if (idle != nullptr && use.total > idle->size && (use.free - idle->size) * 2 > use.total - idle->size && !use.wanted) {
         const BlockKey key{uid, idle->prefix};
-        Txn txn;
-        txn.compares = {still_me(mirror, self), unchanged(mirror, key)};
-        txn.then = {TxnOp::erase(mirror.keys().path(key))};
-        steps.push_back(ReturnBlock{uid, idle->prefix, std::move(txn)});
+        steps.push_back(ReturnBlock{uid, idle->prefix, block_txn(mirror, self, key, TxnOp::erase(mirror.keys().path(key)))});
     }
 }
 
@@ -356,21 +379,19 @@ std::vector<BlockStep> plan_blocks(const Mirror& mirror, const Self& self, const
     // Of networks that this node has left.
     for (const auto& [key, entry] : mirror.blocks()) {
         if (entry.record.uid != self.uid || shared.contains(key.network)) continue;
-        Txn txn;
-        txn.compares = {still_me(mirror, self), unchanged(mirror, key)};
-        txn.then = {TxnOp::erase(mirror.keys().path(key))};
-        steps.push_back(ReturnBlock{key.network, key.prefix, std::move(txn)});
+        steps.push_back(ReturnBlock{key.network, key.prefix, block_txn(mirror, self, key, TxnOp::erase(mirror.keys().path(key)))});
     }
     return steps;
 }
 
-std::optional<std::string> sign_of_wipe(const Mirror& mirror, const OwnSide& own) {
+std::set<std::string> signs_of_wipe(const Mirror& mirror, const OwnSide& own) {
+    std::set<std::string> gone;
     for (const OwnNetwork& shared : own.shared)
         for (const OwnBlock& block : shared.blocks)
             if (mirror.mod_revision(BlockKey{shared.network.uid, block.prefix}) == 0)
-                return "block " + block.prefix.to_string() + " of network " + in_quotes(shared.network.name) + " is gone";
-    if (!own.shared.empty() && mirror.mod_revision(GenerationKey{}) == 0) return "the networks are gone";
-    return std::nullopt;
+                gone.insert("block " + block.prefix.to_string() + " of network " + in_quotes(shared.network.name) + " is gone");
+    if (!own.shared.empty() && mirror.mod_revision(GenerationKey{}) == 0) gone.insert("the networks are gone");
+    return gone;
 }
 
 Result<std::vector<Txn>> plan_forget(const Mirror& mirror, const std::string& name, std::size_t most) {

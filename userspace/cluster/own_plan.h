@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -120,8 +121,8 @@ std::vector<BlockStep> plan_blocks(const Mirror& mirror, const Self& self, const
 
 // --- wipes --------------------------------------------------------------------------------------------------------
 
-/// Something without a lease is gone that this node knows to have been there: "what is gone". Unset: nothing is.
-std::optional<std::string> sign_of_wipe(const Mirror& mirror, const OwnSide& own);
+/// What has no lease and is gone, though this node knows it to have been there: "what is gone", each.
+std::set<std::string> signs_of_wipe(const Mirror& mirror, const OwnSide& own);
 
 // --- administration -----------------------------------------------------------------------------------------------
 

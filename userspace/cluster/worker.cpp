@@ -20,12 +20,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kBeat = 1'000ms;
-constexpr auto kPeriod = 30s;        // what no event tells of: addresses of uplinks, conflicts that went away
-constexpr auto kFirstPause = 100ms;  // between two attempts, doubled each time
-constexpr auto kLongestPause = 2'000ms;
-constexpr auto kStalePause = 500ms;  // after a transaction that was planned on what is not so any more
-constexpr auto kHoldOffMargin = 5s;  // above the lease's time
 constexpr auto kTombstoneTime = std::chrono::hours{24};
 constexpr std::size_t kChunk = 256;  // remote entries of one change: the node's lock is free between two
 constexpr auto kFairness = 5ms;      // between two chunks: commands that wait for the node's lock try every 2 ms
@@ -68,7 +62,8 @@ Worker::Worker(NodePaths paths, WorkerConfig config, WorkerCallbacks callbacks)
       callbacks_{std::move(callbacks)},
       wake_fd_{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)},
       node_changes_{paths_.run_dir},
-      remote_{config_.lease_ttl + kHoldOffMargin} {
+      remote_{config_.lease_ttl + Schedule::kHoldOffMargin},
+      schedule_{config_.lease_ttl} {
     self_.name = config_.node_name;
     self_.version = config_.version;
 }
@@ -113,34 +108,30 @@ Status Worker::run() {
     }
     while (!stopping() && !ended_) {
         callbacks_.beat();
-        const Clock::time_point now = Clock::now();
         const auto attempt = [&](Status (Worker::*step)(), const char* what) {
             if (Status done = (this->*step)(); done) {
-                pause_ = {};
-                retry_.reset();
-                if (connected_) reason_.clear();
+                schedule_.succeeded();
+                if (schedule_.is_connected()) reason_.clear();
             } else if (!stopping()) {
                 fail(std::string{what} + ": " + done.error().message);
             }
         };
-        if (!begun_) {
-            if (is_due(retry_)) attempt(&Worker::begin, "begin");
-            if (!begun_) wait();
+        if (schedule_.must_begin(Clock::now())) attempt(&Worker::begin, "begin");
+        if (!schedule_.has_begun()) {
+            wait();
             continue;
         }
         take_inbox();
-        if (node_changes_.take()) own_dirty_ = true;
-        if (now - periodic_ >= kPeriod) {
-            periodic_ = now;
-            own_dirty_ = publish_dirty_ = true;
+        if (node_changes_.take()) schedule_.node_changed();
+        if (schedule_.take_period(Clock::now())) {
             find_vteps();
             remote_.retry_refused();
         }
-        if (own_dirty_)
+        if (schedule_.must_read_node())
             if (Status read = read_node(); !read) problem("node", read.error().message);
-        if (lease_ != 0 && keeper_->lease().id != lease_) publish_dirty_ = true;  // lost
-        if (!synced_ && is_due(retry_)) attempt(&Worker::connect, "read etcd");
-        if (may_publish()) attempt(&Worker::publish, "share");
+        if (lease_ != 0 && keeper_->lease().id != lease_) schedule_.lease_lost();
+        if (schedule_.must_connect(Clock::now())) attempt(&Worker::connect, "read etcd");
+        if (schedule_.must_publish(Clock::now())) attempt(&Worker::publish, "share");
         if (apply_remote()) {
             std::this_thread::sleep_for(kFairness);
             continue;
@@ -168,31 +159,31 @@ Status Worker::begin() {
     find_vteps();
     (void)node_changes_.take();
     CHECK_OK(read_node());
-    periodic_ = Clock::now();
-    begun_ = true;
+    schedule_.begun(Clock::now());
     log(Severity::kInfo, "node " + in_quotes(self_.name) + " (uid " + self_.uid + ")");
     return ok();
 }
 
 /// Reads everything and follows it from there.
 Status Worker::connect() {
-    connected_ = false;
+    schedule_.watch_fell();
     watch_.reset();
     {
         const std::lock_guard lock{mutex_};
         inbox_.clear();
     }
     const RangeResult range = TRY(client_->range_prefix(mirror_->keys().root()));
-    if (cluster_id_ != 0 && range.cluster_id != cluster_id_)
-        hold_off("it is another cluster than before");
-    else if (range.revision < mirror_->revision())
-        hold_off("its history went back");
+    const bool replaced = cluster_id_ != 0 && range.cluster_id != cluster_id_;
+    if (replaced || range.revision < mirror_->revision()) {
+        log_hold_off(replaced ? "it is another cluster than before" : "its history went back");
+        schedule_.wiped(Clock::now());
+    }
     if (range.cluster_id != cluster_id_) CHECK_OK(write_agent_setting(paths_, kClusterSetting, std::to_string(range.cluster_id)));
     cluster_id_ = range.cluster_id;
     absorb(mirror_->reset(range.kvs, range.revision));
     // It was away for longer than its lease, and so may be the others, who are not dead for that.
     const bool was_away = lease_ != 0 && (mirror_->node(self_.name) == nullptr || mirror_->node(self_.name)->record.uid != self_.uid);
-    if (was_away) away_until_ = Clock::now() + config_.lease_ttl + kHoldOffMargin;
+    if (was_away) schedule_.was_away(Clock::now());
     ++counters_.range_syncs;
     const std::uint64_t number = ++watch_number_;
     watch_ = TRY(
@@ -203,8 +194,8 @@ Status Worker::connect() {
             }
             wake();
         }));
-    synced_ = true;
     set_connected();
+    schedule_.range_read();
     look_for_wipe();
     log(Severity::kInfo, "etcd: " + std::to_string(range.kvs.size()) + " keys read at revision " + std::to_string(range.revision));
     return ok();
@@ -222,14 +213,13 @@ void Worker::take_inbox() {
             take_events(*events);
         } else if (const auto* const connected = std::get_if<WatchConnected>(&message)) {
             url_ = connected->url;
-            if (!connected_) log(Severity::kInfo, "etcd: connected to " + url_);
+            if (!schedule_.is_connected()) log(Severity::kInfo, "etcd: connected to " + url_);
             set_connected();
         } else if (const auto* const disconnected = std::get_if<WatchDisconnected>(&message)) {
             disconnect(disconnected->why);
         } else if (const auto* const compacted = std::get_if<WatchCompacted>(&message)) {
             log(Severity::kWarning, "etcd: everything is read anew: " + compacted->why);
-            synced_ = false;
-            retry_.reset();
+            schedule_.watch_ended();
         }
     }
 }
@@ -246,28 +236,27 @@ Status Worker::read_node() {
         return ok();
     }
     if (!own) return std::move(own).error();
-    own_dirty_ = false;
     if (node_gone_) {  // prepared again: it has another uid now
         ended_ = true;
         return ok();
     }
-    if (begun_ && same(*own, own_)) return ok();
+    const bool differs = !schedule_.has_begun() || !same(*own, own_);
+    schedule_.node_read(differs);
+    if (!differs) return ok();
     own_ = *std::move(own);
     Here here{self_.name, self_.uid, self_.ipv4, self_.ipv6, {}};
     for (const OwnNetwork& shared : own_.shared) here.networks.emplace(shared.network.uid, local_network(shared.network));
     remote_.set_here(*mirror_, std::move(here));
     remote_.retry_refused();
-    publish_dirty_ = true;
     return ok();
 }
 
 /// `fastnet cleanup` under a running agent: the node leaves the cluster, and nothing prepares it again but a command.
 void Worker::forget_node() {
-    own_dirty_ = false;
+    schedule_.node_read(!node_gone_);
     if (std::exchange(node_gone_, true)) return;
     log(Severity::kWarning, "the node was cleaned up: it leaves the cluster");
     own_ = {};
-    publish_dirty_ = true;
 }
 
 // --- this node's side ---------------------------------------------------------------------------------------------
@@ -276,13 +265,9 @@ Status Worker::publish() {
     problems_now_.clear();
     attempted_.clear();
     stale_ = false;
-    publish_at_.reset();
-    // What a command does from here on is one more round's: read_node() says so.
-    publish_dirty_ = false;
+    schedule_.publish_begins();
     Status done = publish_all();
-    // Somebody else wrote meanwhile: the watch brings it, and if it does not, the next attempt shows what is wrong.
-    if (!done || stale_) publish_dirty_ = true;
-    if (done && stale_) publish_at_ = Clock::now() + kStalePause;
+    schedule_.publish_ended(static_cast<bool>(done), stale_, Clock::now());
     return done;
 }
 
@@ -388,7 +373,7 @@ Status Worker::publish_networks() {
 /// With @p restore what etcd lost, and nothing else: endpoints are shown only in blocks that are known to be this node's.
 Status Worker::publish_blocks(bool restore) {
     return settle([&] {
-        std::vector<BlockStep> steps = plan_blocks(*mirror_, self_, own_, wiped_until().has_value());
+        std::vector<BlockStep> steps = plan_blocks(*mirror_, self_, own_, schedule_.wiped_until(Clock::now()).has_value());
         std::erase_if(steps, [&](const BlockStep& step) { return std::holds_alternative<RestoreBlock>(step) != restore; });
         return steps;
     });
@@ -507,29 +492,28 @@ void Worker::find_vteps() {
     here.ipv4 = self_.ipv4;
     here.ipv6 = self_.ipv6;
     remote_.set_here(*mirror_, std::move(here));
-    publish_dirty_ = true;
+    schedule_.self_changed();
 }
 
 // --- the others' side ---------------------------------------------------------------------------------------------
 
 /// One change of the node. True if there may be more to do.
 bool Worker::apply_remote() {
-    if (!synced_ || !connected_ || node_gone_ || !is_due(remote_at_)) return false;
-    remote_at_.reset();
+    if (node_gone_ || !schedule_.must_apply(Clock::now())) return false;
+    schedule_.remote_begins();
     const auto failed = [&](const Error& error) {
         ++counters_.failures;
         problem("remote endpoints", error.message);
-        remote_stale_ = true;
-        remote_at_ = Clock::now() + kLongestPause;
+        schedule_.remote_failed(Clock::now());
         return false;
     };
-    if (remote_stale_) {
+    if (schedule_.must_read_remote()) {
         const auto state = read_shared(paths_);
         if (!state) return failed(state.error());
         remote_.start(*mirror_, *state);
-        remote_stale_ = false;
+        schedule_.remote_read();
     }
-    const RemoteChange change = remote_.next(*mirror_, Clock::now(), kept_until(), kChunk);
+    const RemoteChange change = remote_.next(*mirror_, Clock::now(), schedule_.kept_until(Clock::now()), kChunk);
     const bool nothing = change.put.empty() && change.drop_refs.empty() && change.put_nodes.empty() && change.drop_nodes.empty();
     if (!nothing) {
         const auto outcome = apply_remote_change(paths_, change);
@@ -552,8 +536,7 @@ void Worker::absorb(const Touched& touched) {
     const bool own_endpoint =
         std::any_of(touched.endpoints.begin(), touched.endpoints.end(), [&](const EndpointKey& key) { return key.node == self_.name; });
     if (!touched.networks && !touched.blocks && !own_endpoint && !touched.nodes.contains(self_.name) && !problems_.contains("node")) return;
-    publish_dirty_ = true;
-    publish_at_.reset();
+    schedule_.own_entries_touched();
 }
 
 void Worker::reject(const Refusal& refusal) {
@@ -563,36 +546,24 @@ void Worker::reject(const Refusal& refusal) {
 // --- state --------------------------------------------------------------------------------------------------------
 
 void Worker::look_for_wipe() {
-    if (auto sign = sign_of_wipe(*mirror_, own_)) hold_off(*sign);
+    const std::set<std::string> gone = signs_of_wipe(*mirror_, own_);
+    const bool held = schedule_.wiped_until(Clock::now()).has_value();
+    if (schedule_.missing(gone, Clock::now()) && !held) log_hold_off(*gone.begin());
 }
 
-void Worker::hold_off(const std::string& why) {
-    if (!hold_off_)
-        log(Severity::kWarning, "etcd was wiped or restored: " + why + "; what vanished stays until the others wrote theirs again");
-    hold_off_ = Clock::now() + config_.lease_ttl + kHoldOffMargin;
-    publish_dirty_ = true;
-}
-
-std::optional<Time> Worker::kept_until() const {
-    const auto wiped = wiped_until();
-    if (!away_until_ || *away_until_ <= Clock::now()) return wiped;
-    return wiped ? std::max(*wiped, *away_until_) : away_until_;
-}
-
-std::optional<Time> Worker::wiped_until() const {
-    return hold_off_ && *hold_off_ > Clock::now() ? hold_off_ : std::nullopt;
+void Worker::log_hold_off(const std::string& why) {
+    log(Severity::kWarning, "etcd was wiped or restored: " + why + "; what vanished stays until the others wrote theirs again");
 }
 
 void Worker::set_connected() {
-    if (!std::exchange(connected_, true)) since_ = std::chrono::system_clock::now();
+    if (!schedule_.is_connected()) since_ = std::chrono::system_clock::now();
+    schedule_.watch_stands();
     reason_.clear();
-    publish_dirty_ = true;
-    publish_at_.reset();
-    retry_.reset();
 }
 
 void Worker::disconnect(const std::string& why) {
-    if (std::exchange(connected_, false)) since_ = std::chrono::system_clock::now();
+    if (schedule_.is_connected()) since_ = std::chrono::system_clock::now();
+    schedule_.watch_fell();
     if (reason_ != why) log(Severity::kWarning, why);
     reason_ = why;
 }
@@ -602,8 +573,7 @@ void Worker::fail(const std::string& why) {
     ++counters_.failures;
     if (reason_ != why) log(Severity::kWarning, why);
     reason_ = why;
-    pause_ = std::clamp<Clock::duration>(pause_ * 2, kFirstPause, kLongestPause);
-    retry_ = Clock::now() + pause_;
+    schedule_.failed(Clock::now());
 }
 
 void Worker::problem(const std::string& what, const std::string& why) {
@@ -613,24 +583,10 @@ void Worker::problem(const std::string& what, const std::string& why) {
     known = why;
 }
 
-bool Worker::is_due(const std::optional<Clock::time_point>& when) {
-    return !when || *when <= Clock::now();
-}
-
-bool Worker::may_publish() const {
-    return synced_ && connected_ && publish_dirty_ && is_due(retry_) && is_due(publish_at_);
-}
-
 void Worker::wait() {
-    if (hold_off_ && *hold_off_ <= Clock::now()) {
-        hold_off_.reset();
-        publish_dirty_ = true;  // new blocks may be taken again
-    }
+    (void)schedule_.take_end_of_hold_off(Clock::now());
     show();
-    Clock::time_point until = Clock::now() + kBeat;
-    for (const auto& when : {retry_, publish_at_, remote_at_, remote_.deadline(), hold_off_})
-        if (when && *when > Clock::now()) until = std::min(until, *when);
-    if (may_publish()) until = Clock::now();
+    const Clock::time_point until = schedule_.wake_at(Clock::now(), remote_.deadline());
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
     std::array<pollfd, 2> fds{{{wake_fd_.get(), POLLIN, 0}, {node_changes_.fd(), POLLIN, 0}}};
     (void)::poll(fds.data(), fds.size(), static_cast<int>(std::max<std::chrono::milliseconds::rep>(left.count(), 0)));
@@ -640,7 +596,7 @@ void Worker::wait() {
 
 void Worker::show() {
     ClusterStatus now = counters_;
-    now.connected = synced_ && connected_;
+    now.connected = schedule_.is_synced() && schedule_.is_connected();
     now.reason = reason_;
     if (now.reason.empty() && node_gone_) now.reason = "the node was cleaned up";
     if (now.reason.empty() && !now.connected) now.reason = "etcd has not been read yet";
@@ -658,7 +614,8 @@ void Worker::show() {
     now.own_endpoints = mirror_->endpoints_of_node(self_.name).size();
     now.networks = own_.shared.size();
     now.kept = remote_.kept();
-    if (const auto until = wiped_until()) now.hold_off = std::chrono::ceil<std::chrono::seconds>(*until - Clock::now());
+    if (const auto until = schedule_.wiped_until(Clock::now()))
+        now.hold_off = std::chrono::ceil<std::chrono::seconds>(*until - Clock::now());
     for (const OwnNetwork& shared : own_.shared)
         for (const IpPrefix& subnet : shared.network.subnets) {
             BlockCount count{shared.network.name, subnet.family(), 0, 0, 0};

@@ -22,6 +22,7 @@
 #include "userspace/cluster/own_plan.h"
 #include "userspace/cluster/rejections.h"
 #include "userspace/cluster/remote_plan.h"
+#include "userspace/cluster/schedule.h"
 #include "userspace/control/paths.h"
 #include "userspace/etcd/watch.h"
 
@@ -123,17 +124,13 @@ private:
 
     void find_vteps();
     void look_for_wipe();
-    void hold_off(const std::string& why);
-    std::optional<Time> wiped_until() const;
-    std::optional<Time> kept_until() const;  ///< until when what vanished stays
+    void log_hold_off(const std::string& why);
     void absorb(const Touched& touched);
     void reject(const Refusal& refusal);
     void set_connected();
     void disconnect(const std::string& why);
     void fail(const std::string& why);
     void problem(const std::string& what, const std::string& why);
-    bool may_publish() const;
-    static bool is_due(const std::optional<Clock::time_point>& when);
     void show();
     void log(Severity severity, const std::string& text) const { callbacks_.log(severity, text); }
     bool stopping() const;
@@ -167,26 +164,14 @@ private:
     std::set<std::string> problems_now_;  ///< met by the publish() that runs
     std::set<std::string> attempted_;     ///< steps of the publish() that runs: none twice
 
-    bool begun_ = false;
-    bool synced_ = false;     ///< the mirror is complete, and the watch goes on from there
-    bool connected_ = false;  ///< and the watch stands
-    bool own_dirty_ = true;
-    bool publish_dirty_ = true;
-    bool stale_ = false;        ///< the publish() that runs met somebody else's changes
-    bool remote_stale_ = true;  ///< what this node has of others has to be read
+    Schedule schedule_;
+    bool stale_ = false;  ///< the publish() that runs met somebody else's changes
     bool node_gone_ = false;
     bool ended_ = false;
     std::string reason_ = "begins";
     std::chrono::system_clock::time_point since_ = std::chrono::system_clock::now();
     std::string url_;
     std::uint64_t cluster_id_ = 0;
-    std::optional<Clock::time_point> retry_;       ///< after a failure
-    std::optional<Clock::time_point> publish_at_;  ///< not before
-    std::optional<Clock::time_point> remote_at_;
-    std::optional<Clock::time_point> hold_off_;
-    std::optional<Clock::time_point> away_until_;  ///< the others may have been away as well
-    Clock::time_point periodic_{};
-    Clock::duration pause_{};
     ClusterStatus counters_;
 };
 

@@ -186,6 +186,36 @@ TEST_F(OwnPlan, ANewNetworkIsSharedWithTheBlocksThatItsEndpointsAreIn) {
     EXPECT_FALSE(again[0].txn);
 }
 
+TEST_F(OwnPlan, AnEndpointThatCameWhileItsNetworkWasSharedGetsItsBlock) {
+    register_self();
+    share_blue();
+    own.shared[0].endpoints = {endpoint(3, "10.9.5.3")};
+    EXPECT_TRUE(plan_endpoints(etcd.mirror, self, kLease, own).empty());
+    EXPECT_TRUE(only<TakeBlock>(blocks(true)).empty()) << "whose it is may not be written yet";
+    const auto taken = only<TakeBlock>(blocks());
+    ASSERT_EQ(taken.size(), 1U);
+    EXPECT_EQ(taken[0].prefix, prefix("10.9.5.0/28"));
+    ASSERT_TRUE(taken[0].txn && etcd.run(*taken[0].txn));
+    own.shared[0].blocks.push_back({prefix("10.9.5.0/28"), 16, 15});
+    EXPECT_TRUE(only<TakeBlock>(blocks()).empty());
+    EXPECT_EQ(plan_endpoints(etcd.mirror, self, kLease, own).size(), 1U);
+}
+
+TEST_F(OwnPlan, AnEndpointInSomebodyElsesBlockIsAProblem) {
+    register_self();
+    share_blue();
+    own.shared[0].endpoints = {endpoint(3, "10.9.5.3")};
+    etcd.add_block("b", 'b', "10.9.5.0/28");
+    const auto problems = only<BlockProblem>(blocks());
+    ASSERT_EQ(problems.size(), 1U);
+    EXPECT_NE(problems[0].why.find("node 'b'"), std::string::npos) << problems[0].why;
+    EXPECT_TRUE(only<TakeBlock>(blocks()).empty());
+    // Nor what cannot be read: somebody wrote it.
+    etcd.put(BlockKey{uid('b'), prefix("10.9.5.0/28")}, "{}");
+    EXPECT_EQ(only<BlockProblem>(blocks()).size(), 1U);
+    EXPECT_TRUE(only<TakeBlock>(blocks()).empty());
+}
+
 TEST_F(OwnPlan, TwoNetworksAtOnceTakeTurns) {
     register_self();
     OwnNetwork network;
@@ -356,9 +386,9 @@ TEST_F(OwnPlan, ATombstonesNameIsFree) {
 TEST_F(OwnPlan, WhatVanishedWithoutATombstoneIsPutBack) {
     register_self();
     share_blue();
-    EXPECT_FALSE(sign_of_wipe(etcd.mirror, own));
+    EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).empty());
     etcd.wipe();
-    EXPECT_TRUE(sign_of_wipe(etcd.mirror, own));
+    EXPECT_EQ(signs_of_wipe(etcd.mirror, own).size(), 3U);  // two blocks and the generation
     register_self();
     const auto restored = only<RestoreNetwork>(networks());
     ASSERT_EQ(restored.size(), 1U);
@@ -369,7 +399,7 @@ TEST_F(OwnPlan, WhatVanishedWithoutATombstoneIsPutBack) {
     for (const RestoreBlock& one : put_back) EXPECT_TRUE(etcd.run(one.txn));
     EXPECT_TRUE(networks().empty());
     EXPECT_TRUE(blocks(true).empty());
-    EXPECT_FALSE(sign_of_wipe(etcd.mirror, own));
+    EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).empty());
 }
 
 TEST_F(OwnPlan, AfterAWipeNoNewBlockIsTaken) {

@@ -1,0 +1,265 @@
+#include "userspace/cluster/schedule.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace fastnet::cluster {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kLease = 30s;
+constexpr auto kHoldOff = kLease + Schedule::kHoldOffMargin;
+
+class ScheduleTest : public ::testing::Test {
+protected:
+    /// Begun, read, in step: nothing to do.
+    void settle() {
+        schedule.begun(now);
+        schedule.node_read(true);
+        schedule.range_read();
+        publish();
+        schedule.remote_read();
+    }
+    void publish(bool done = true, bool stale = false) {
+        schedule.publish_begins();
+        schedule.publish_ended(done, stale, now);
+    }
+    std::chrono::milliseconds wait(std::optional<Schedule::Time> deadline = std::nullopt) const {
+        return std::chrono::duration_cast<std::chrono::milliseconds>(schedule.wake_at(now, deadline) - now);
+    }
+
+    Schedule schedule{kLease};
+    Schedule::Time now{1'000s};
+};
+
+// --- order of things ------------------------------------------------------------------------------------------------
+
+TEST_F(ScheduleTest, BeginsFirstThenReadsThenPublishes) {
+    EXPECT_TRUE(schedule.must_begin(now));
+    EXPECT_FALSE(schedule.must_connect(now));
+    schedule.begun(now);
+    EXPECT_FALSE(schedule.must_begin(now));
+    EXPECT_TRUE(schedule.must_read_node());
+    schedule.node_read(true);
+    EXPECT_FALSE(schedule.must_read_node());
+    EXPECT_TRUE(schedule.must_connect(now));
+    EXPECT_FALSE(schedule.must_publish(now)) << "what etcd has is not known";
+    EXPECT_FALSE(schedule.must_apply(now));
+    schedule.range_read();
+    EXPECT_FALSE(schedule.must_connect(now));
+    EXPECT_TRUE(schedule.must_publish(now));
+    EXPECT_TRUE(schedule.must_apply(now));
+    EXPECT_TRUE(schedule.must_read_remote());
+    publish();
+    EXPECT_FALSE(schedule.must_publish(now));
+}
+
+TEST_F(ScheduleTest, WhoIsInStepWaitsABeat) {
+    settle();
+    EXPECT_FALSE(schedule.must_publish(now));
+    EXPECT_FALSE(schedule.must_read_node());
+    EXPECT_FALSE(schedule.must_connect(now));
+    EXPECT_EQ(wait(), Schedule::kBeat);
+}
+
+TEST_F(ScheduleTest, ANodeThatIsAsItWasPublishesNothing) {
+    settle();
+    schedule.node_changed();
+    EXPECT_TRUE(schedule.must_read_node());
+    EXPECT_FALSE(schedule.must_publish(now));
+    schedule.node_read(false);
+    EXPECT_FALSE(schedule.must_publish(now));
+    schedule.node_changed();
+    schedule.node_read(true);
+    EXPECT_TRUE(schedule.must_publish(now));
+    EXPECT_EQ(wait(), 0ms);
+}
+
+TEST_F(ScheduleTest, WhatChangesWhileItIsPublishedIsPublishedOnceMore) {
+    settle();
+    schedule.own_entries_touched();
+    schedule.publish_begins();
+    schedule.own_entries_touched();
+    schedule.publish_ended(true, false, now);
+    EXPECT_TRUE(schedule.must_publish(now));
+    publish();
+    EXPECT_FALSE(schedule.must_publish(now));
+}
+
+TEST_F(ScheduleTest, ALostLeaseOrANewAddressIsPublished) {
+    settle();
+    schedule.lease_lost();
+    EXPECT_TRUE(schedule.must_publish(now));
+    publish();
+    schedule.self_changed();
+    EXPECT_TRUE(schedule.must_publish(now));
+}
+
+TEST_F(ScheduleTest, EveryPeriodTheNodeIsReadAndPublished) {
+    settle();
+    now += Schedule::kPeriod - 1ms;
+    EXPECT_FALSE(schedule.take_period(now));
+    now += 1ms;
+    EXPECT_TRUE(schedule.take_period(now));
+    EXPECT_FALSE(schedule.take_period(now)) << "once";
+    EXPECT_TRUE(schedule.must_read_node());
+    EXPECT_TRUE(schedule.must_publish(now));
+}
+
+// --- the watch ------------------------------------------------------------------------------------------------------
+
+TEST_F(ScheduleTest, CutOffNothingIsPublishedAndNothingApplied) {
+    settle();
+    schedule.watch_fell();
+    schedule.own_entries_touched();
+    EXPECT_FALSE(schedule.is_connected());
+    EXPECT_FALSE(schedule.must_publish(now));
+    EXPECT_FALSE(schedule.must_apply(now));
+    EXPECT_FALSE(schedule.must_connect(now)) << "the watch tries by itself";
+    EXPECT_EQ(wait(), Schedule::kBeat);
+    schedule.watch_stands();
+    EXPECT_TRUE(schedule.must_publish(now));
+    EXPECT_TRUE(schedule.must_apply(now));
+}
+
+TEST_F(ScheduleTest, AWatchThatStandsAgainPublishesAtOnceWhateverFailedBefore) {
+    settle();
+    schedule.own_entries_touched();
+    schedule.failed(now);
+    EXPECT_FALSE(schedule.must_publish(now));
+    schedule.watch_stands();
+    EXPECT_TRUE(schedule.must_publish(now));
+}
+
+TEST_F(ScheduleTest, AWatchThatEndedIsFollowedByAFullReadAtOnce) {
+    settle();
+    schedule.failed(now);
+    schedule.watch_ended();
+    EXPECT_TRUE(schedule.must_connect(now));
+    EXPECT_FALSE(schedule.must_publish(now));
+    EXPECT_FALSE(schedule.must_apply(now));
+}
+
+// --- failures -------------------------------------------------------------------------------------------------------
+
+TEST_F(ScheduleTest, EachFailureWaitsTwiceAsLongUpToABound) {
+    for (const auto pause : {100ms, 200ms, 400ms, 800ms, 1'600ms, 2'000ms, 2'000ms}) {
+        schedule.failed(now);
+        EXPECT_EQ(wait(), std::min<std::chrono::milliseconds>(pause, Schedule::kBeat));
+        now += pause;
+        EXPECT_FALSE(schedule.must_begin(now - 1ms)) << pause.count();
+        EXPECT_TRUE(schedule.must_begin(now)) << pause.count();
+    }
+}
+
+TEST_F(ScheduleTest, ASuccessEndsTheBackOff) {
+    for (int i = 0; i < 4; ++i) schedule.failed(now);
+    schedule.succeeded();
+    EXPECT_TRUE(schedule.must_begin(now));
+    schedule.failed(now);
+    EXPECT_EQ(wait(), Schedule::kFirstPause);
+}
+
+TEST_F(ScheduleTest, WhatCouldNotBePublishedStaysToBeDone) {
+    settle();
+    schedule.own_entries_touched();
+    publish(false);
+    schedule.failed(now);
+    EXPECT_FALSE(schedule.must_publish(now));
+    EXPECT_TRUE(schedule.must_publish(now + Schedule::kFirstPause));
+    EXPECT_EQ(wait(), Schedule::kFirstPause);
+}
+
+TEST_F(ScheduleTest, WhoMetSomebodyElsesChangeLetsItComeFirst) {
+    settle();
+    schedule.own_entries_touched();
+    publish(true, true);
+    EXPECT_FALSE(schedule.must_publish(now));
+    EXPECT_EQ(wait(), Schedule::kSettle);
+    EXPECT_TRUE(schedule.must_publish(now + Schedule::kSettle)) << "also when the watch brings nothing";
+    schedule.own_entries_touched();
+    EXPECT_TRUE(schedule.must_publish(now)) << "it came";
+}
+
+TEST_F(ScheduleTest, ARefusedChangeOfOthersEntriesIsReadAnewAfterAPause) {
+    settle();
+    schedule.remote_begins();
+    schedule.remote_failed(now);
+    EXPECT_TRUE(schedule.must_read_remote());
+    EXPECT_FALSE(schedule.must_apply(now));
+    EXPECT_FALSE(schedule.must_publish(now));
+    EXPECT_TRUE(schedule.must_apply(now + Schedule::kLongestPause));
+    schedule.remote_begins();
+    EXPECT_TRUE(schedule.must_apply(now));
+}
+
+// --- wipes ----------------------------------------------------------------------------------------------------------
+
+TEST_F(ScheduleTest, AWipeHoldsUpForTheLeaseAndAMargin) {
+    settle();
+    EXPECT_FALSE(schedule.wiped_until(now));
+    schedule.wiped(now);
+    EXPECT_EQ(schedule.wiped_until(now), now + kHoldOff);
+    EXPECT_EQ(schedule.kept_until(now), now + kHoldOff);
+    EXPECT_TRUE(schedule.must_publish(now)) << "this node's own are written again";
+    publish();
+    EXPECT_FALSE(schedule.take_end_of_hold_off(now + kHoldOff - 1ms));
+    now += kHoldOff;
+    EXPECT_FALSE(schedule.wiped_until(now));
+    EXPECT_FALSE(schedule.must_publish(now));
+    EXPECT_TRUE(schedule.take_end_of_hold_off(now));
+    EXPECT_TRUE(schedule.must_publish(now)) << "new blocks may be taken";
+    EXPECT_FALSE(schedule.take_end_of_hold_off(now)) << "once";
+}
+
+TEST_F(ScheduleTest, WhatGoesOnMissingDoesNotBeginTheHoldOffAnew) {
+    settle();
+    EXPECT_FALSE(schedule.missing({}, now));
+    EXPECT_TRUE(schedule.missing({"block 1"}, now));
+    const auto end = now + kHoldOff;
+    // It cannot be written (the name is another node's), and events go on.
+    for (; now < end + 10s; now += 1s) {
+        EXPECT_FALSE(schedule.missing({"block 1"}, now));
+        EXPECT_EQ(schedule.wiped_until(now).has_value(), now < end);
+    }
+}
+
+TEST_F(ScheduleTest, WhatIsMissingInAdditionBeginsItAnew) {
+    settle();
+    EXPECT_TRUE(schedule.missing({"block 1", "block 2"}, now));
+    now += 10s;
+    EXPECT_FALSE(schedule.missing({"block 1"}, now)) << "one of them was written";
+    EXPECT_TRUE(schedule.missing({"block 1", "networks"}, now));
+    EXPECT_EQ(schedule.wiped_until(now), now + kHoldOff);
+    now += 10s;
+    EXPECT_FALSE(schedule.missing({}, now));
+    EXPECT_TRUE(schedule.missing({"block 1"}, now)) << "wiped again";
+    EXPECT_EQ(schedule.wiped_until(now), now + kHoldOff);
+}
+
+TEST_F(ScheduleTest, WhoWasAwayKeepsWhatVanishedButMayTakeBlocks) {
+    settle();
+    schedule.was_away(now);
+    EXPECT_FALSE(schedule.wiped_until(now));
+    EXPECT_EQ(schedule.kept_until(now), now + kHoldOff);
+    schedule.wiped(now + 5s);
+    EXPECT_EQ(schedule.kept_until(now), now + kHoldOff + 5s) << "the later one";
+    EXPECT_FALSE(schedule.kept_until(now + kHoldOff + 5s));
+}
+
+TEST_F(ScheduleTest, WakesForWhateverComesFirst) {
+    settle();
+    schedule.wiped(now);
+    publish();
+    now += kHoldOff - 300ms;
+    EXPECT_EQ(wait(), 300ms) << "the end of the hold-off";
+    EXPECT_EQ(wait(now + 200ms), 200ms) << "something that is kept has to go";
+    EXPECT_EQ(wait(now - 1ms), 300ms) << "what is over wakes nobody";
+    schedule.failed(now);
+    EXPECT_EQ(wait(now + 200ms), Schedule::kFirstPause);
+}
+
+}  // namespace
+}  // namespace fastnet::cluster

@@ -1,0 +1,111 @@
+#include "userspace/cluster/schedule.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace fastnet::cluster {
+
+void Schedule::begun(Time now) {
+    begun_ = true;
+    periodic_ = now;
+}
+
+void Schedule::node_read(bool differs) {
+    own_dirty_ = false;
+    publish_dirty_ |= differs;
+}
+
+void Schedule::range_read() {
+    synced_ = true;
+    watch_stands();
+}
+
+void Schedule::watch_stands() {
+    connected_ = true;
+    publish_dirty_ = true;
+    publish_at_.reset();
+    retry_.reset();
+}
+
+void Schedule::watch_ended() {
+    synced_ = false;
+    retry_.reset();
+}
+
+void Schedule::own_entries_touched() {
+    publish_dirty_ = true;
+    publish_at_.reset();
+}
+
+void Schedule::wiped(Time now) {
+    hold_off_ = now + hold_off_time_;
+    publish_dirty_ = true;
+}
+
+bool Schedule::missing(std::set<std::string> what, Time now) {
+    const bool is_news = !std::includes(missing_.begin(), missing_.end(), what.begin(), what.end());
+    missing_ = std::move(what);
+    if (is_news) wiped(now);
+    return is_news;
+}
+
+void Schedule::failed(Time now) {
+    pause_ = std::clamp<Duration>(pause_ * 2, kFirstPause, kLongestPause);
+    retry_ = now + pause_;
+}
+
+void Schedule::succeeded() {
+    pause_ = {};
+    retry_.reset();
+}
+
+void Schedule::publish_begins() {
+    publish_at_.reset();
+    // What happens from here on is one more round's.
+    publish_dirty_ = false;
+}
+
+void Schedule::publish_ended(bool done, bool stale, Time now) {
+    // The watch brings what others wrote; if it does not, the next attempt shows what is wrong.
+    if (!done || stale) publish_dirty_ = true;
+    if (done && stale) publish_at_ = now + kSettle;
+}
+
+void Schedule::remote_failed(Time now) {
+    remote_stale_ = true;
+    remote_at_ = now + kLongestPause;
+}
+
+bool Schedule::take_period(Time now) {
+    if (now - periodic_ < kPeriod) return false;
+    periodic_ = now;
+    own_dirty_ = publish_dirty_ = true;
+    return true;
+}
+
+std::optional<Schedule::Time> Schedule::wiped_until(Time now) const {
+    return hold_off_ && *hold_off_ > now ? hold_off_ : std::nullopt;
+}
+
+std::optional<Schedule::Time> Schedule::kept_until(Time now) const {
+    const auto wiped = wiped_until(now);
+    if (!away_until_ || *away_until_ <= now) return wiped;
+    return wiped ? std::max(*wiped, *away_until_) : away_until_;
+}
+
+bool Schedule::take_end_of_hold_off(Time now) {
+    if (!hold_off_ || *hold_off_ > now) return false;
+    hold_off_.reset();
+    publish_dirty_ = true;  // new blocks may be taken again
+    return true;
+}
+
+Schedule::Time Schedule::wake_at(Time now, std::optional<Time> deadline) const {
+    if (must_publish(now)) return now;
+    Time until = now + kBeat;
+    for (const auto& when : {retry_, publish_at_, remote_at_, hold_off_, deadline})
+        if (when && *when > now) until = std::min(until, *when);
+    return until;
+}
+
+}  // namespace fastnet::cluster

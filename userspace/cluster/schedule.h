@@ -1,0 +1,103 @@
+// What the worker has to do, and when: what is dirty, how long after a failure it is tried again, what a wipe holds up. Pure: every
+// time is given. Invariants: a failure is never repeated at once; what etcd loses holds things up once, however many events follow.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <set>
+#include <string>
+
+namespace fastnet::cluster {
+
+class Schedule {
+public:
+    using Time = std::chrono::steady_clock::time_point;
+    using Duration = std::chrono::steady_clock::duration;
+
+    static constexpr std::chrono::milliseconds kBeat{1'000};  ///< the longest wait
+    /// What no event tells of: addresses of uplinks, conflicts that went away.
+    static constexpr std::chrono::seconds kPeriod{30};
+    static constexpr std::chrono::milliseconds kFirstPause{100};  ///< between two attempts, doubled each time
+    static constexpr std::chrono::milliseconds kLongestPause{2'000};
+    /// After a transaction that was planned on what is not so any more: what others wrote is on its way.
+    static constexpr std::chrono::milliseconds kSettle{500};
+    static constexpr std::chrono::seconds kHoldOffMargin{5};  ///< above the lease's time
+
+    explicit Schedule(std::chrono::seconds lease_ttl) : hold_off_time_{lease_ttl + kHoldOffMargin} {}
+
+    // --- what happened ---
+    void begun(Time now);
+    void node_changed() { own_dirty_ = true; }
+    /// The node's side was read; @p differs from what it was. A failure leaves it to the next look.
+    void node_read(bool differs);
+    void lease_lost() { publish_dirty_ = true; }
+    void self_changed() { publish_dirty_ = true; }
+    /// Everything in etcd was read, and a watch goes on from there.
+    void range_read();
+    void watch_stands();
+    void watch_fell() { connected_ = false; }
+    void watch_ended();  ///< what follows cannot be had: everything is to be read again
+    /// Something in etcd that this node's own entries depend on is other than before.
+    void own_entries_touched();
+    /// etcd was replaced or restored: certain.
+    void wiped(Time now);
+    /// What is missing in etcd though nobody may have deleted it. Whatever is missing for the first time begins a hold-off; what goes on
+    /// missing does not begin it anew. True if one began, or began anew.
+    bool missing(std::set<std::string> what, Time now);
+    /// This node was away for longer than its lease, and so may be the others.
+    void was_away(Time now) { away_until_ = now + hold_off_time_; }
+
+    /// An attempt to begin, to read or to publish.
+    void failed(Time now);
+    void succeeded();
+
+    void publish_begins();
+    /// @p stale: somebody else wrote meanwhile.
+    void publish_ended(bool done, bool stale, Time now);
+
+    void remote_begins() { remote_at_.reset(); }
+    void remote_read() { remote_stale_ = false; }
+    void remote_failed(Time now);
+
+    // --- what is to be done ---
+    bool must_begin(Time now) const { return !begun_ && is_due(retry_, now); }
+    bool has_begun() const { return begun_; }
+    /// Once every period: then the node is to be looked at and published whatever is known.
+    bool take_period(Time now);
+    bool must_read_node() const { return own_dirty_; }
+    bool must_connect(Time now) const { return begun_ && !synced_ && is_due(retry_, now); }
+    bool must_publish(Time now) const { return synced_ && connected_ && publish_dirty_ && is_due(retry_, now) && is_due(publish_at_, now); }
+    bool must_apply(Time now) const { return synced_ && connected_ && is_due(remote_at_, now); }
+    bool must_read_remote() const { return remote_stale_; }
+    bool is_connected() const { return connected_; }
+    bool is_synced() const { return synced_; }
+    /// Until when no new block is taken; unset: nothing is held up.
+    std::optional<Time> wiped_until(Time now) const;
+    /// Until when what vanished stays.
+    std::optional<Time> kept_until(Time now) const;
+    /// Ends a hold-off that is over; true once.
+    bool take_end_of_hold_off(Time now);
+    /// When to look again, at the latest; @p deadline is that of what is kept.
+    Time wake_at(Time now, std::optional<Time> deadline) const;
+
+private:
+    static bool is_due(const std::optional<Time>& when, Time now) { return !when || *when <= now; }
+
+    Duration hold_off_time_;
+    bool begun_ = false;
+    bool synced_ = false;     ///< the mirror is complete, and the watch goes on from there
+    bool connected_ = false;  ///< and the watch stands
+    bool own_dirty_ = true;
+    bool publish_dirty_ = true;
+    bool remote_stale_ = true;  ///< what this node has of others has to be read
+    Duration pause_{};
+    std::optional<Time> retry_;       ///< after a failure
+    std::optional<Time> publish_at_;  ///< not before
+    std::optional<Time> remote_at_;
+    std::optional<Time> hold_off_;
+    std::optional<Time> away_until_;
+    std::set<std::string> missing_;
+    Time periodic_{};
+};
+
+}  // namespace fastnet::cluster
