@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "frames.h"
 #include "system.h"
 
 namespace fnbench {
@@ -42,31 +43,30 @@ enum class Direction { kUp, kDown };  // client to server, server to client
 struct SinkOptions {
     int family = AF_INET;
     std::uint16_t port = 0;
-    double seconds = 1.0;
-    std::uint64_t expect = 0;  // stop after this many packets; 0 = run for `seconds`
+    double seconds = 0;  // 0: until SIGTERM or SIGINT
+    int first_cpu = 0;   // thread i reads on cpu first_cpu + i what that cpu received
+    std::uint32_t threads = 1;
 };
 
 struct InjectOptions {
-    std::string device;      // where the frames start: the far end of the wire, in the current namespace
-    std::string source_mac;  // empty: the device's own
-    std::string destination_mac;
-    std::string source;
-    std::string destination;
-    std::uint16_t destination_port = 0;
-    std::uint16_t first_source_port = 20000;
-    std::uint32_t flows = 1;
-    std::uint32_t frame_bytes = 60;  // Ethernet header included, FCS not
+    FrameOptions frames;
     std::uint32_t batch = 64;
-    bool receive = false;   // hand the frames to the device's own receive path instead of sending them
-    bool one_way = false;   // never answer: the flow stays unreplied
-    std::uint32_t vni = 0;  // not 0: the frame travels in VXLAN, with these outer addresses; IPv4 only
-    std::string outer_source;
-    std::string outer_destination;
-    std::string inner_source_mac;
-    std::string inner_destination_mac;
+    bool receive = false;    // hand the frames to the device's own receive path instead of sending them
+    bool one_way = false;    // never answer: the flow stays unreplied
     std::string sink_netns;  // path; empty: the current one
     std::uint16_t sink_port = 0;
     Span span;
+};
+
+struct GenerateOptions {
+    FrameOptions frames;
+    std::uint32_t batch = 64;
+    bool receive = false;
+    int first_cpu = 0;
+    std::uint32_t threads = 1;  // one per cpu, from first_cpu on; each has its part of the flows
+    double rate = 0;            // frames per second, all threads together; 0: as fast as it goes
+    std::uint64_t count = 0;    // frames per thread; 0: by time
+    double seconds = 1.0;       // at most
 };
 
 [[noreturn]] void serve(const ServeOptions& options);
@@ -76,6 +76,7 @@ void tcp_stream(const ClientOptions& options, Direction direction);
 void udp_rr(const ClientOptions& options);
 void udp_sink(const SinkOptions& options);
 void inject(const InjectOptions& options);
+void generate(const GenerateOptions& options);
 
 struct RedirectOptions {
     std::string from;
@@ -84,5 +85,12 @@ struct RedirectOptions {
 };
 /// IP packets that enter at `from` go to `to` by a BPF program that does nothing else.
 void redirect(const RedirectOptions& options);
+
+struct DropOptions {
+    std::string device;
+    double seconds = 0;  ///< 0: until SIGTERM or SIGINT
+};
+/// An XDP program that counts and drops everything, for as long as this process runs.
+void drop(const DropOptions& options);
 
 }  // namespace fnbench

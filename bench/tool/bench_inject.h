@@ -7,10 +7,10 @@
 #define BENCH_HEADER_IPV4 42
 #define BENCH_HEADER_IPV6 62
 
-#define BENCH_HEADER_VXLAN (50 + BENCH_HEADER_IPV4) /* over IPv4, with IPv4 inside */
+#define BENCH_HEADER_VXLAN 50 /* over IPv4; before the inner frame */
 
 struct bench_header {
-    __u64 words[12]; /* the first bytes of the frame, as on the wire */
+    __u64 words[14]; /* the first bytes of the frame, as on the wire */
 };
 
 #endif

@@ -1,6 +1,7 @@
 // fnbench: the measuring program behind bench/compare. Command line only; each subcommand is declared in bench.h.
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <map>
 
 #include "bench.h"
@@ -46,6 +47,29 @@ void add_message_bytes(CLI::App* command, std::size_t& message_bytes) {
     command->add_option("--bytes", message_bytes, "size of request and of response")->check(CLI::Range(1, 65000))->capture_default_str();
 }
 
+void add_frames(CLI::App* command, FrameOptions& frames) {
+    command->add_option("--dev", frames.device, "device that sends (its veth peer needs gro on)")->required();
+    command->add_option("--dst-mac", frames.destination_mac)->required();
+    command->add_option("--src-mac", frames.source_mac, "default: the device's");
+    command->add_option("--src", frames.source, "source address")->required();
+    command->add_option("--dst", frames.destination, "destination address")->required();
+    command->add_option("--dst-port", frames.destination_port)->required();
+    command->add_option("--first-src-port", frames.first_source_port)->capture_default_str();
+    command->add_option("--flows", frames.flows, "source ports used in turn")->capture_default_str();
+    command->add_option("--size", frames.frame_bytes, "frame size without FCS")->capture_default_str();
+    CLI::Option* const vni = command->add_option("--vni", frames.vni, "send in VXLAN (--src, --dst and --size are the inner frame's)");
+    for (const auto& [name, value] : {std::pair{"--outer-src", &frames.outer_source},
+                                      {"--outer-dst", &frames.outer_destination},
+                                      {"--inner-src-mac", &frames.inner_source_mac},
+                                      {"--inner-dst-mac", &frames.inner_destination_mac}})
+        vni->needs(command->add_option(name, *value, "with --vni"));
+}
+
+void add_batch(CLI::App* command, std::uint32_t& batch, bool& receive) {
+    command->add_option("--batch", batch, "frames per batch")->capture_default_str();
+    command->add_flag("--receive", receive, "frames enter at --dev instead of leaving through it");
+}
+
 ServiceSpec parse_service(const std::string& text) {
     static const std::map<std::string, Service> kServices{{"tcp-echo", Service::kTcpEcho},
                                                           {"tcp-sink", Service::kTcpSink},
@@ -78,6 +102,7 @@ int main(int argc, char** argv) {
     bool down = false;
     SinkOptions sink;
     InjectOptions injection;
+    GenerateOptions generation;
 
     CLI::App* serve_command = app.add_subcommand("serve", "serve until killed");
     serve_command->add_option("services", services, "tcp-echo|tcp-sink|tcp-source|udp-echo|udp-sink:PORT ...")->required();
@@ -105,33 +130,34 @@ int main(int argc, char** argv) {
 
     CLI::App* udp_sink_command = app.add_subcommand("udp_sink", "count the packets that arrive at a UDP port");
     udp_sink_command->add_option("port", sink.port)->required();
-    udp_sink_command->add_option("--seconds", sink.seconds)->capture_default_str();
-    udp_sink_command->add_option("--expect", sink.expect, "stop after this many packets");
+    udp_sink_command->add_option("--seconds", sink.seconds, "end after this long (default: at SIGTERM or SIGINT)");
+    udp_sink_command->add_option("--threads", sink.threads, "readers: one per cpu, from --cpu on")->check(CLI::Range(1, 1024));
     udp_sink_command->add_flag("-6", ipv6, "listen on IPv6");
 
     CLI::App* inject_command = app.add_subcommand("inject", "send UDP frames by XDP live frames, count what is delivered");
-    inject_command->add_option("--dev", injection.device, "device that sends (its veth peer needs gro on)")->required();
-    inject_command->add_option("--dst-mac", injection.destination_mac)->required();
-    inject_command->add_option("--src-mac", injection.source_mac, "default: the device's");
-    inject_command->add_option("--src", injection.source, "source address")->required();
-    inject_command->add_option("--dst", injection.destination, "destination address")->required();
-    inject_command->add_option("--dst-port", injection.destination_port)->required();
-    inject_command->add_option("--first-src-port", injection.first_source_port)->capture_default_str();
-    inject_command->add_option("--flows", injection.flows, "source ports used in turn")->capture_default_str();
-    inject_command->add_option("--size", injection.frame_bytes, "frame size without FCS")->capture_default_str();
-    inject_command->add_option("--batch", injection.batch, "frames per batch")->capture_default_str();
-    inject_command->add_flag("--receive", injection.receive, "frames enter at --dev instead of leaving through it");
+    add_frames(inject_command, injection.frames);
+    add_batch(inject_command, injection.batch, injection.receive);
     inject_command->add_flag("--one-way", injection.one_way, "never answer: flows stay unreplied");
-    CLI::Option* const vni =
-        inject_command->add_option("--vni", injection.vni, "send in VXLAN (--src, --dst and --size are the inner frame's)");
-    for (const auto& [name, value] : {std::pair{"--outer-src", &injection.outer_source},
-                                      {"--outer-dst", &injection.outer_destination},
-                                      {"--inner-src-mac", &injection.inner_source_mac},
-                                      {"--inner-dst-mac", &injection.inner_destination_mac}})
-        vni->needs(inject_command->add_option(name, *value, "with --vni"));
     inject_command->add_option("--sink-netns", injection.sink_netns, "namespace of the receiving socket (path)");
     inject_command->add_option("--sink-port", injection.sink_port)->required();
     add_span(inject_command, injection.span);
+
+    CLI::App* generate_command =
+        app.add_subcommand("generate", "send UDP frames by XDP live frames, by threads and at a pace; count nothing else");
+    add_frames(generate_command, generation.frames);
+    add_batch(generate_command, generation.batch, generation.receive);
+    generate_command->add_option("--threads", generation.threads, "one per cpu, from --cpu on; each has its part of the flows")
+        ->check(CLI::Range(1, 1024))
+        ->capture_default_str();
+    generate_command->add_option("--rate", generation.rate, "frames per second of all threads (default: as many as possible)")
+        ->check(CLI::PositiveNumber);
+    generate_command->add_option("--count", generation.count, "frames of each thread (default: by time)");
+    generate_command->add_option("--seconds", generation.seconds, "at most")->check(CLI::Range(0.01, 86400.0))->capture_default_str();
+
+    DropOptions dropping;
+    CLI::App* drop_command = app.add_subcommand("drop", "attach an XDP program that counts and drops every frame, while this runs");
+    drop_command->add_option("--dev", dropping.device)->required();
+    drop_command->add_option("--seconds", dropping.seconds, "end after this long (default: at SIGTERM or SIGINT)");
 
     RedirectOptions redirection;
     CLI::App* redirect_command = app.add_subcommand("redirect", "attach a BPF program that only redirects: the floor of any such datapath");
@@ -143,7 +169,12 @@ int main(int argc, char** argv) {
     CLI11_PARSE(app, argc, argv);
 
     if (common.die_with_parent) die_with_parent();
-    pin_to_cpu(common.cpu);
+    // These two run a thread per cpu, from --cpu on.
+    if (*generate_command || *udp_sink_command) {
+        generation.first_cpu = sink.first_cpu = std::max(common.cpu, 0);
+    } else {
+        pin_to_cpu(common.cpu);
+    }
     const int family = ipv6 ? AF_INET6 : AF_INET;
 
     if (*serve_command) {
@@ -164,6 +195,10 @@ int main(int argc, char** argv) {
         udp_sink(sink);
     } else if (*inject_command) {
         inject(injection);
+    } else if (*generate_command) {
+        generate(generation);
+    } else if (*drop_command) {
+        drop(dropping);
     } else if (*redirect_command) {
         redirect(redirection);
     }

@@ -21,6 +21,14 @@ namespace {
 // Room for 20 s of the fastest round trip seen (about 4 us). What comes after that still counts for the mean.
 constexpr std::size_t kMaxSamples = 5'000'000;
 
+sigset_t end_signals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    return signals;
+}
+
 }  // namespace
 
 void die(std::string_view what) {
@@ -105,6 +113,39 @@ void set_timeout(int fd, int seconds) {
         die_errno("setsockopt timeout");
 }
 
+UniqueFd open_sink(int family, std::uint16_t port, Sharing sharing) {
+    UniqueFd fd{socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    if (fd.get() < 0) die_errno("sink socket");
+    if (sharing == Sharing::kOnePerCpu) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    set_option(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, 64 * 1024 * 1024);
+    const timeval tick{0, 50'000};
+    if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof(tick)) != 0) die_errno("setsockopt timeout");
+    const Address address = Address::any(family, port);
+    if (bind(fd.get(), address.raw(), address.length) != 0) die_errno("bind sink port " + std::to_string(port));
+    return fd;
+}
+
+void hold_signals() {
+    const sigset_t signals = end_signals();
+    if (const int error = pthread_sigmask(SIG_BLOCK, &signals, nullptr); error != 0) {
+        errno = error;
+        die_errno("hold signals");
+    }
+}
+
+void wait_for_end(double seconds) {
+    const sigset_t signals = end_signals();
+    const std::uint64_t end = now_ns() + static_cast<std::uint64_t>(seconds * 1e9);
+    for (;;) {
+        const std::uint64_t now = now_ns();
+        if (seconds > 0 && now >= end) return;
+        const std::uint64_t left = seconds > 0 ? end - now : 3'600'000'000'000;
+        const timespec time{static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
+        if (sigtimedwait(&signals, nullptr, &time) >= 0) return;
+        if (errno != EAGAIN && errno != EINTR) die_errno("wait for a signal");
+    }
+}
+
 Samples::Samples() {
     // Touch the pages now: a page fault inside the measured loop would be a sample of its own.
     durations_ns_.resize(kMaxSamples, 1);
@@ -121,7 +162,7 @@ std::uint32_t Samples::quantile_ns(double fraction) {
     return durations_ns_[static_cast<std::size_t>(fraction * last + 0.5)];
 }
 
-JsonLine::JsonLine(std::string_view bench) : text_("{") {
+JsonLine::JsonLine(std::string_view bench) {
     add("bench", bench);
 }
 
@@ -148,6 +189,14 @@ JsonLine& JsonLine::add(std::string_view name, double value) {
 JsonLine& JsonLine::add(std::string_view name, std::string_view value) {
     key(name);
     text_.append("\"").append(value).append("\"");
+    return *this;
+}
+
+JsonLine& JsonLine::add(std::string_view name, const std::vector<JsonLine>& rows) {
+    key(name);
+    text_ += "[";
+    for (const JsonLine& row : rows) text_.append(&row == rows.data() ? "" : ", ").append(row.text_).append("}");
+    text_ += "]";
     return *this;
 }
 

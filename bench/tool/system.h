@@ -61,6 +61,14 @@ struct Address {
 void set_option(int fd, int level, int name, int value);
 void set_timeout(int fd, int seconds);  // both directions
 
+enum class Sharing { kAlone, kOnePerCpu };
+// A UDP socket with a deep queue; reading gives up after 50 ms, so that its reader can look for its end.
+UniqueFd open_sink(int family, std::uint16_t port, Sharing sharing);
+
+// Until SIGTERM, SIGINT or, if @p seconds is not 0, for that long. hold_signals() comes first, before any thread.
+void hold_signals();
+void wait_for_end(double seconds);
+
 // How long a client runs. Counting starts after the warm-up.
 struct Span {
     double seconds = 1.0;
@@ -88,19 +96,21 @@ private:
     bool sorted_ = false;
 };
 
-// One flat JSON object, printed as one line on stdout.
+// One JSON object, printed as one line on stdout.
 class JsonLine {
 public:
+    JsonLine() = default;
     explicit JsonLine(std::string_view bench);
     JsonLine& add(std::string_view key, std::uint64_t value);
     JsonLine& add(std::string_view key, double value);
     JsonLine& add(std::string_view key, std::string_view value);
+    JsonLine& add(std::string_view key, const std::vector<JsonLine>& rows);
     JsonLine& add_samples(Samples& samples, double seconds);
     void print();
 
 private:
     void key(std::string_view name);
-    std::string text_;
+    std::string text_ = "{";
 };
 
 }  // namespace fnbench

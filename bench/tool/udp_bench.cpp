@@ -1,4 +1,4 @@
-// UDP: request/response on a connected socket, and a sink that counts.
+// UDP: request/response on a connected socket.
 #include <cerrno>
 
 #include "bench.h"
@@ -45,35 +45,6 @@ void udp_rr(const ClientOptions& options) {
         before = after;
     }
     JsonLine("udp_rr").add_samples(samples, static_cast<double>(before - start) / 1e9).add("lost", lost).print();
-}
-
-void udp_sink(const SinkOptions& options) {
-    const UniqueFd fd{socket(options.family, SOCK_DGRAM, 0)};
-    if (fd.get() < 0) die_errno("socket");
-    const Address address = Address::any(options.family, options.port);
-    if (bind(fd.get(), address.raw(), address.length) != 0) die_errno("bind port " + std::to_string(options.port));
-    const timeval tick{0, 100'000};
-    if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof(tick)) != 0) die_errno("setsockopt timeout");
-
-    std::uint64_t packets = 0;
-    std::uint64_t bytes = 0;
-    std::uint64_t first = 0;
-    std::uint64_t last = 0;
-    const std::uint64_t end = now_ns() + to_ns(options.seconds);
-    while (now_ns() < end && (options.expect == 0 || packets < options.expect)) {
-        char byte = 0;
-        const ssize_t size = recv(fd.get(), &byte, sizeof(byte), MSG_TRUNC);
-        if (size < 0) continue;
-        last = now_ns();
-        if (packets == 0) first = last;
-        ++packets;
-        bytes += static_cast<std::uint64_t>(size);
-    }
-    JsonLine("udp_sink")
-        .add("packets", packets)
-        .add("bytes", bytes)
-        .add("first_to_last_seconds", static_cast<double>(last - first) / 1e9)
-        .print();
 }
 
 }  // namespace fnbench
