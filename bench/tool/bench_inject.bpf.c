@@ -11,9 +11,9 @@
 
 #include "bench_inject.h"
 
-#define STAMP_EVERY 64         /* frames without a pace: reading the clock costs as much as making a frame */
-#define LONGEST_RUN 1000       /* ns; a longer step from one run to the next had the end of a batch in it */
-#define LONGEST_IDLE 20000     /* ns; a longer step was somebody else's work */
+#define STAMP_EVERY 64     /* frames without a pace: reading the clock costs as much as making a frame */
+#define LONGEST_RUN 1000   /* ns; a longer step from one run to the next had the end of a batch in it */
+#define LONGEST_IDLE 20000 /* ns; a longer step was somebody else's work */
 
 const volatile __u32 flow_count = 1;
 const volatile __u32 header_bytes = BENCH_HEADER_IPV4;
