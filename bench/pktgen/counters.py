@@ -177,7 +177,12 @@ def table(title, report):
     def share(frames):
         return f"{100 * frames / sent:7.3f} %" if sent else ""
 
-    lines = [title, f"  {'sent':<44}{cell(sent):>14}"]
+    lines = [title]
+    if report["cores"]:
+        lines.append(f"  {'sent':<44}{cell(sent):>14}")
+    for device, counters in report.get("devices", {}).items():
+        lines += [f"  {device + ' ' + counter:<44}{cell(counters[counter]):>14}" for counter in ("rx_packets", "tx_packets")
+                  if counters.get(counter)]
     if report["delivered"] is not None:
         lines.append(f"  {'delivered':<44}{cell(report['delivered']):>14}  {share(report['delivered'])}")
     for reason, frames in sorted(report["drops"].items(), key=lambda item: -item[1]):
@@ -186,6 +191,8 @@ def table(title, report):
         lines.append(f"  {'not explained by any counter':<44}{cell(report['unexplained']):>14}  {share(report['unexplained'])}")
     for what, rows in (("fastnet's fast path", report["forwarded"]), ("left to the kernel", report["left_to_kernel"])):
         lines += [f"  {what + ': ' + name:<44}{cell(frames):>14}  {share(frames)}" for name, frames in rows.items()]
+    if not report["cores"]:
+        return "\n".join(lines)
     lines.append(f"  {'core':<8}{'sent':>14}{'delivered':>14}{'sent/s':>14}{'waiting':>10}{'ns/sent':>10}{'ns/delivered':>14}")
     total = {"cpu": "all", "idle_percent": None} | {key: report[key] for key in ("sent", "delivered", "sent_per_second", "ns_per_sent",
                                                                                "ns_per_delivered")}

@@ -88,6 +88,13 @@ class Time(unittest.TestCase):
         self.assertIn("delivered", counters.table("title", report))
 
 
+class Table(unittest.TestCase):
+    def test_a_machine_that_only_watches_shows_its_devices_and_no_sender(self):
+        report = counters.account([], {0: 7}, NOTHING) | {"devices": {"eth1": {"rx_packets": 9, "tx_packets": 0}}}
+        self.assertEqual([line.split() for line in counters.table("watch", report).splitlines()],
+                         [["watch"], ["eth1", "rx_packets", "9"], ["delivered", "7"]])
+
+
 class Reading(unittest.TestCase):
     def test_only_what_moved_counts_and_a_new_counter_starts_at_zero(self):
         before = {"devices": {"eth0": {"tx_dropped": 5}}, "verdicts": {"A": ("drop", 2)}}
