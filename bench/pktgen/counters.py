@@ -126,7 +126,7 @@ def account(generated, delivered, moved, wire=None):
     sent = sum(row["sent"] for row in generated)
     drops = drops_by_reason(moved, wire)
     arrived = None if delivered is None else sum(delivered.values())
-    missing = None if arrived is None else sent - arrived - sum(drops.values())
+    missing = None if arrived is None or not generated else sent - arrived - sum(drops.values())
     # The backlog's count is the whole machine's, so it explains what is missing and no more.
     backlog = moved["softnet"] if missing is None else max(0, min(missing, moved["softnet"]))
     if backlog:
