@@ -94,6 +94,14 @@ class LiveFrames:
 # ---- the kernel's pktgen -----------------------------------------------------------------------------------------------------
 
 
+# Lines of file and command on its standard input.
+WRITE_COMMANDS = """while read -r file line; do
+  echo "$line" > "/proc/net/pktgen/$file" || { echo "$file: $line: refused" >&2; exit 1; }
+  said=$(sed -n "s/^Result: //p" "/proc/net/pktgen/$file")
+  case $said in OK*|""|NA*|Idle*) ;; *) echo "$file: $line: $said" >&2; exit 1;; esac
+done"""
+
+
 def pktgen_is_there():
     if not os.path.isdir("/proc/net/pktgen"):
         subprocess.run(["modprobe", "-q", "pktgen"], check=False, stderr=subprocess.DEVNULL)
@@ -143,15 +151,13 @@ class KernelPktgen:
         return PKTGEN_SMALLEST[family]
 
     @staticmethod
-    def write(netns, file, line):
-        """One command. A write that pktgen refuses fails; what it does not understand it says in the file only."""
+    def write(netns, *commands):
+        """(file, command) each, in order, by one shell. A command that pktgen refuses fails; what it does not understand it says in the
+        file only."""
         try:
-            run(within(netns, ["sh", "-c", 'echo "$1" > "/proc/net/pktgen/$0"', file, line]))
+            run(within(netns, ["sh", "-c", WRITE_COMMANDS]), stdin="".join(f"{file} {line}\n" for file, line in commands))
         except Failure as failure:
-            raise Failure(f"pktgen: {file}: {line}: {failure}") from None
-        said = re.search(r"^Result: (.*)$", KernelPktgen.read(netns, file), re.M)
-        if said and not said[1].startswith("OK"):
-            raise Failure(f"pktgen: {file}: {line}: {said[1]}")
+            raise Failure(f"pktgen: {str(failure).rpartition(WRITE_COMMANDS + ': ')[2]}") from None
 
     @staticmethod
     def read(netns, file):
@@ -160,19 +166,17 @@ class KernelPktgen:
     def generate(self, stream, amount):
         device = stream.pktgen_device or stream.device
         shared_allowed = stream.netns is None  # a NIC leaves the frame alone; a veth hands it to programs that write into it
-        self.write(stream.netns, "pgctrl", "reset")
-        files = []
+        cpus = range(amount.first_cpu, amount.first_cpu + amount.threads)
+        commands = [("pgctrl", "reset")]
+        for number, cpu in enumerate(cpus):
+            commands.append((f"kpktgend_{cpu}", f"add_device {device}@{cpu}"))
+            commands += [(f"{device}@{cpu}", line) for line in pktgen_commands(stream, amount, number, shared_allowed)]
         try:
-            for number in range(amount.threads):
-                cpu = amount.first_cpu + number
-                files.append((cpu, f"{device}@{cpu}"))
-                self.write(stream.netns, f"kpktgend_{cpu}", f"add_device {device}@{cpu}")
-                for line in pktgen_commands(stream, amount, number, shared_allowed):
-                    self.write(stream.netns, files[-1][1], line)
+            self.write(stream.netns, *commands)
             self.start(stream.netns, amount)
-            return [parse_pktgen(self.read(stream.netns, file), cpu) for cpu, file in files]
+            return [parse_pktgen(self.read(stream.netns, f"{device}@{cpu}"), cpu) for cpu in cpus]
         finally:
-            self.write(stream.netns, "pgctrl", "reset")
+            self.write(stream.netns, ("pgctrl", "reset"))
 
     def start(self, netns, amount):
         """The write ends when all threads are done; by time, a second one stops them."""
@@ -184,7 +188,7 @@ class KernelPktgen:
                 try:
                     starter.wait(max(0.0, end - time.monotonic()))
                 except subprocess.TimeoutExpired:
-                    self.write(netns, "pgctrl", "stop")
+                    self.write(netns, ("pgctrl", "stop"))
                     starter.wait(10)
             except BaseException:
                 starter.kill()
@@ -210,12 +214,10 @@ def choose(wanted, fnbench, in_namespaces):
 
 def shares_on_demand():
     """Whether this pktgen knows the flag SHARED."""
-    probe = "lo@fnbench"
-    KernelPktgen.write(None, "kpktgend_0", f"add_device {probe}")
     try:
-        KernelPktgen.write(None, probe, "flag !SHARED")
+        KernelPktgen.write(None, ("kpktgend_0", "add_device lo@fnbench"), ("lo@fnbench", "flag !SHARED"))
         return True
     except Failure:
         return False
     finally:
-        KernelPktgen.write(None, "kpktgend_0", "rem_device_all")
+        KernelPktgen.write(None, ("kpktgend_0", "rem_device_all"))
