@@ -102,6 +102,10 @@ private:
     libbpf_print_fn_t previous_;
 };
 
+std::uint64_t memory_of_machine() {
+    return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 /// Opens the object, with its configuration set; maps and programs are not created yet.
 Result<Skeleton> open_object(const DatapathConfig& config, const Features& features) {
     Skeleton skeleton{datapath__open()};
@@ -111,6 +115,9 @@ Result<Skeleton> open_object(const DatapathConfig& config, const Features& featu
     static_assert(sizeof skeleton->rodata->cfg == sizeof abi);
     std::memcpy(&skeleton->rodata->cfg, &abi, sizeof abi);
     bpf_map__set_max_entries(skeleton->maps.flows, 2 * config.max_flows);
+    if (reserves_flow_table(config.max_flows, memory_of_machine()))
+        bpf_map__set_map_flags(skeleton->maps.flows,
+                               bpf_map__map_flags(skeleton->maps.flows) & ~static_cast<std::uint32_t>(BPF_F_NO_PREALLOC));
     bpf_map__set_max_entries(skeleton->maps.flow_slots, config.max_flows);
     bpf_map__set_max_entries(skeleton->maps.free_slots, config.max_flows);
     return skeleton;
@@ -352,6 +359,12 @@ std::uint32_t first_bits(const IpAddress& address) {
 }
 
 }  // namespace
+
+bool reserves_flow_table(std::uint32_t max_flows, std::uint64_t memory) {
+    // What the kernel keeps of an entry beside key and value (struct htab_elem), on 64 bits.
+    constexpr std::uint64_t kOverhead = 48;
+    return 2ULL * max_flows * (sizeof(fnet_flow_key) + sizeof(fnet_flow) + kOverhead) <= memory / 100;
+}
 
 bool Datapath::is_loaded(const fs::path& pin_dir) {
     std::error_code ignored;  // a directory that may not be searched is none of ours

@@ -93,4 +93,11 @@ struct DropOptions {
 /// An XDP program that counts and drops everything, for as long as this process runs.
 void drop(const DropOptions& options);
 
+struct StepsOptions {
+    std::string device;    // for the route lookup; empty: it is left out
+    std::string next_hop;  // an IPv4 neighbour there
+};
+/// What single steps of a packet path cost (a lookup, a checksum, a counter), one JSON line each.
+void steps(const StepsOptions& options);
+
 }  // namespace fnbench

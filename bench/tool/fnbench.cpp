@@ -165,6 +165,11 @@ int main(int argc, char** argv) {
     redirect_command->add_option("--to", redirection.to, "device")->required();
     redirect_command->add_flag("--peer", redirection.into_peer, "into the namespace of the device's veth peer");
 
+    StepsOptions stepping;
+    CLI::App* steps_command = app.add_subcommand("steps", "what single steps of a packet path cost here, by BPF_PROG_TEST_RUN");
+    CLI::Option* const steps_device = steps_command->add_option("--dev", stepping.device, "device of the route that is looked up");
+    steps_device->needs(steps_command->add_option("--next-hop", stepping.next_hop, "IPv4 address of a neighbour there"));
+
     for (CLI::App* command : app.get_subcommands({})) add_common(command, common);
     CLI11_PARSE(app, argc, argv);
 
@@ -201,6 +206,8 @@ int main(int argc, char** argv) {
         drop(dropping);
     } else if (*redirect_command) {
         redirect(redirection);
+    } else if (*steps_command) {
+        steps(stepping);
     }
     return 0;
 }

@@ -12,7 +12,7 @@
 
 const volatile struct fnet_config cfg;
 
-/* Not preallocated: an idle node pays for the buckets only. Two entries per flow. */
+/* Two entries per flow. The loader takes BPF_F_NO_PREALLOC away where the machine has memory to spare (datapath.h). */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(map_flags, BPF_F_NO_PREALLOC);

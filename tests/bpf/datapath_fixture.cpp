@@ -216,6 +216,9 @@ void DatapathTest::load() {
     static_assert(sizeof skeleton_->rodata->cfg == sizeof config);
     std::memcpy(&skeleton_->rodata->cfg, &config, sizeof config);
     bpf_map__set_max_entries(skeleton_->maps.flows, 2 * options_.max_flows);
+    if (options_.reserved)
+        bpf_map__set_map_flags(skeleton_->maps.flows,
+                               bpf_map__map_flags(skeleton_->maps.flows) & ~static_cast<std::uint32_t>(BPF_F_NO_PREALLOC));
     bpf_map__set_max_entries(skeleton_->maps.flow_slots, options_.max_flows);
     bpf_map__set_max_entries(skeleton_->maps.free_slots, options_.max_flows);
     bpf_program* program = nullptr;

@@ -73,6 +73,7 @@ struct Publication {
 
 struct Options {
     std::uint32_t max_flows = 1024;
+    bool reserved = true;  ///< the table's memory; as on a machine that has enough (reserves_flow_table())
     std::uint16_t masquerade_first = 16384, masquerade_last = 32767;
     bool endpoint_mapping = true;
     std::uint64_t tcp_established_s = 7440, tcp_opening_s = 240, tcp_closing_s = 240, udp_s = 300, udp_unreplied_s = 120, dns_s = 30,

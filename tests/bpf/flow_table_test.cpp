@@ -43,12 +43,13 @@ protected:
     static fnet_flow_key udp_key(std::uint16_t port) { return key_of(Protocol::kUdp, client, port, host_ip, 5353); }
 };
 
-class SmallTable : public FlowTable {
+/// With its memory reserved, or not.
+class SmallTable : public FlowTable, public ::testing::WithParamInterface<bool> {
 protected:
-    SmallTable() : FlowTable({.max_flows = 8}) {}
+    SmallTable() : FlowTable({.max_flows = 8, .reserved = GetParam()}) {}
 };
 
-TEST_F(SmallTable, FullOfEstablishedConnectionsRefusesNewOnesAndDisturbsNone) {
+TEST_P(SmallTable, FullOfEstablishedConnectionsRefusesNewOnesAndDisturbsNone) {
     for (std::uint16_t port = 1; port <= 8; ++port) establish(static_cast<std::uint16_t>(40000 + port));
     ASSERT_EQ(count_of(FNET_CLASS_ESTABLISHED), 8);
     EXPECT_THAT(syn(41000), IsDropped(FNET_FLOW_TABLE_FULL));
@@ -62,7 +63,7 @@ TEST_F(SmallTable, FullOfEstablishedConnectionsRefusesNewOnesAndDisturbsNone) {
     EXPECT_TRUE(slots_are_accounted_for());
 }
 
-TEST_F(SmallTable, ClosedGoesBeforeHalfOpenBeforeIdleDatagramAndEstablishedNever) {
+TEST_P(SmallTable, ClosedGoesBeforeHalfOpenBeforeIdleDatagramAndEstablishedNever) {
     for (const std::uint16_t port : std::initializer_list<std::uint16_t>{40001, 40002}) establish(port);
     for (const std::uint16_t port : std::initializer_list<std::uint16_t>{40003, 40004}) converse(port);
     for (const std::uint16_t port : std::initializer_list<std::uint16_t>{40005, 40006}) syn(port);
@@ -97,7 +98,7 @@ TEST_F(SmallTable, ClosedGoesBeforeHalfOpenBeforeIdleDatagramAndEstablishedNever
     EXPECT_TRUE(slots_are_accounted_for());
 }
 
-TEST_F(SmallTable, BusyDatagramFlowsAreNotGivenUp) {
+TEST_P(SmallTable, BusyDatagramFlowsAreNotGivenUp) {
     for (std::uint16_t port = 40000; port < 40008; ++port) converse(port);
     EXPECT_THAT(ask(41000), IsDropped(FNET_FLOW_TABLE_FULL));
     age(udp_key(40003), 11);
@@ -107,7 +108,7 @@ TEST_F(SmallTable, BusyDatagramFlowsAreNotGivenUp) {
     EXPECT_TRUE(slots_are_accounted_for());
 }
 
-TEST_F(SmallTable, FloodOfHalfOpenFlowsTakesTurnsAndLeavesTheEstablished) {
+TEST_P(SmallTable, FloodOfHalfOpenFlowsTakesTurnsAndLeavesTheEstablished) {
     for (const std::uint16_t port : std::initializer_list<std::uint16_t>{40001, 40002, 40003}) establish(port);
     for (std::uint16_t port = 1; port <= 500; ++port) EXPECT_TRUE(syn(port).counted_only(FNET_FLOW_FORWARDED)) << port;
     for (const std::uint16_t port : std::initializer_list<std::uint16_t>{40001, 40002, 40003})
@@ -117,7 +118,7 @@ TEST_F(SmallTable, FloodOfHalfOpenFlowsTakesTurnsAndLeavesTheEstablished) {
     EXPECT_TRUE(slots_are_accounted_for());
 }
 
-TEST_F(SmallTable, ReclaimedFlowsAreAccountedLikeFinishedOnes) {
+TEST_P(SmallTable, ReclaimedFlowsAreAccountedLikeFinishedOnes) {
     establish(40001);
     close(40001);
     for (std::uint16_t port = 1; port <= 8; ++port) syn(port);
@@ -126,7 +127,7 @@ TEST_F(SmallTable, ReclaimedFlowsAreAccountedLikeFinishedOnes) {
     EXPECT_EQ(service_stats(1).connections, 9U);
 }
 
-TEST_F(SmallTable, RoomThatTheCollectorMakesIsUsed) {
+TEST_P(SmallTable, RoomThatTheCollectorMakesIsUsed) {
     for (std::uint16_t port = 40000; port < 40008; ++port) establish(port);
     ASSERT_THAT(syn(41000), IsDropped(FNET_FLOW_TABLE_FULL));
     EXPECT_EQ(purge(0, 1), 8U);
@@ -136,6 +137,8 @@ TEST_F(SmallTable, RoomThatTheCollectorMakesIsUsed) {
 }
 
 /// A full table is large compared with the window that one new flow looks at.
+INSTANTIATE_TEST_SUITE_P(Memory, SmallTable, ::testing::Bool(), [](const auto& test) { return test.param ? "Reserved" : "AsNeeded"; });
+
 class LargeFullTable : public FlowTable {
 protected:
     LargeFullTable() : FlowTable({.max_flows = 2048}) {}
