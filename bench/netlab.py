@@ -42,13 +42,18 @@ def run(command, stdin=None, timeout=60, check=True):
         done = subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout,
                               start_new_session=True, preexec_fn=die_with_parent)
     except subprocess.TimeoutExpired:
-        raise Failure(f"{' '.join(command)}: no end within {timeout} s") from None
+        raise Failure(f"{shortened(command)}: no end within {timeout} s") from None
     except OSError as error:
         raise Failure(f"{command[0]}: {error.strerror}") from None
     if check and done.returncode != 0:
         why = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
-        raise Failure(f"{' '.join(command)}: {why}")
+        raise Failure(f"{shortened(command)}: {why}")
     return done.stdout
+
+
+def shortened(command, most=300):
+    text = " ".join(command)
+    return text if len(text) <= most else text[:most] + " ..."
 
 
 def inside(netns, command):
@@ -107,6 +112,11 @@ class Namespaces:
         run(["ip", "-n", full, "link", "set", "lo", "up"])
         return full
 
+    def adopt_netns(self, full, pid):
+        """Names the namespace of a process that somebody else made. The name goes with the turn."""
+        self.undo.callback(self.attempt, self._remove_netns, full)
+        run(["ip", "netns", "attach", full, str(pid)])
+
     @staticmethod
     def _remove_netns(name):
         if os.path.exists(f"/run/netns/{name}"):
@@ -139,6 +149,11 @@ def sweep(fastnet):
         match = re.fullmatch(PREFIX + r"(\d+)-.*", os.path.basename(path))
         return match and not os.path.exists(f"/proc/{match[1]}")
 
+    stale = [os.path.basename(path) for path in filter(is_stale, glob.glob(f"/run/netns/{PREFIX}*-*"))]
+    for name in stale:
+        for pid in run(["ip", "netns", "pids", name], check=False).split():  # a dockerd's containers outlive it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
     for directory in filter(is_stale, glob.glob(os.path.join(tempfile.gettempdir(), PREFIX + "*-*"))):
         pid_prefix = re.match(PREFIX + r"\d+-", os.path.basename(directory))[0]
         for root in glob.glob(os.path.join(directory, "root-*")):
@@ -147,9 +162,9 @@ def sweep(fastnet):
                 run(inside(node, [fastnet, "--root", root, "cleanup"]), check=False)
         remove_tree_with_mounts(directory)
         print(f"{PROGRAM}: removed {directory} of an earlier run", file=sys.stderr)
-    for path in filter(is_stale, glob.glob(f"/run/netns/{PREFIX}*-*")):
-        run(["ip", "netns", "del", os.path.basename(path)], check=False)
-        print(f"{PROGRAM}: removed namespace {os.path.basename(path)} of an earlier run", file=sys.stderr)
+    for name in stale:
+        run(["ip", "netns", "del", name], check=False)
+        print(f"{PROGRAM}: removed namespace {name} of an earlier run", file=sys.stderr)
 
 
 # ---- the machine and its programs --------------------------------------------------------------------------------------

@@ -48,6 +48,14 @@ struct SinkOptions {
     std::uint32_t threads = 1;
 };
 
+struct FlowsOptions {
+    Address server;
+    std::vector<std::string> sources;
+    std::uint16_t first_port = 10000;
+    std::uint16_t last_port = 65535;
+    std::uint64_t count = 0;
+};
+
 struct InjectOptions {
     FrameOptions frames;
     std::uint32_t batch = 64;
@@ -75,6 +83,7 @@ void tcp_crr(const ClientOptions& options, const CrrOptions& crr);
 void tcp_stream(const ClientOptions& options, Direction direction);
 void udp_rr(const ClientOptions& options);
 void udp_sink(const SinkOptions& options);
+void flows(const FlowsOptions& options);
 void inject(const InjectOptions& options);
 void generate(const GenerateOptions& options);
 

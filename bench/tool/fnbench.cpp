@@ -134,6 +134,15 @@ int main(int argc, char** argv) {
     udp_sink_command->add_option("--threads", sink.threads, "readers: one per cpu, from --cpu on")->check(CLI::Range(1, 1024));
     udp_sink_command->add_flag("-6", ipv6, "listen on IPv6");
 
+    FlowsOptions filling;
+    CLI::App* flows_command = app.add_subcommand("flows", "make UDP flows, one exchange each (against udp-echo)");
+    flows_command->add_option("host", client.host, "server address (numeric)")->required();
+    flows_command->add_option("port", client.port, "server port")->required()->check(CLI::Range(1, 65535));
+    flows_command->add_option("--count", filling.count, "how many")->required()->check(CLI::PositiveNumber);
+    flows_command->add_option("--sources", filling.sources, "addresses of ours that they come from")->required()->delimiter(',');
+    flows_command->add_option("--first-port", filling.first_port, "lowest source port")->check(CLI::Range(1, 65535))->capture_default_str();
+    flows_command->add_option("--last-port", filling.last_port, "highest source port")->check(CLI::Range(1, 65535))->capture_default_str();
+
     CLI::App* inject_command = app.add_subcommand("inject", "send UDP frames by XDP live frames, count what is delivered");
     add_frames(inject_command, injection.frames);
     add_batch(inject_command, injection.batch, injection.receive);
@@ -198,6 +207,9 @@ int main(int argc, char** argv) {
     } else if (*udp_sink_command) {
         sink.family = family;
         udp_sink(sink);
+    } else if (*flows_command) {
+        filling.server = Address::parse(client.host, client.port);
+        flows(filling);
     } else if (*inject_command) {
         inject(injection);
     } else if (*generate_command) {
