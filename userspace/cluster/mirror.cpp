@@ -54,6 +54,7 @@ Touched Mirror::reset(const std::vector<KeyValue>& all, std::int64_t revision) {
     for (const KeyValue& kv : all)
         if (const std::int64_t* const known = find_in(mod_revisions_, kv.key); known == nullptr || *known != kv.mod_revision)
             put(kv, touched);
+    deleted_.clear();
     revision_ = revision;
     return touched;
 }
@@ -65,12 +66,14 @@ Touched Mirror::apply(const std::vector<WatchEvent>& events, std::int64_t revisi
         if (event.kv.mod_revision < revision_) continue;
         const std::int64_t* const known = find_in(mod_revisions_, event.kv.key);
         if (known != nullptr && event.kv.mod_revision <= *known) continue;
+        const std::int64_t* const deleted = find_in(deleted_, event.kv.key);
+        if (deleted != nullptr && event.kv.mod_revision <= *deleted) continue;
         if (event.deleted)
             erase(event.kv.key, touched);
         else
             put(event.kv, touched);
     }
-    revision_ = std::max(revision_, revision);
+    followed_to(std::max(revision_, revision));
     return touched;
 }
 
@@ -81,7 +84,9 @@ Touched Mirror::wrote(const Txn& txn, std::int64_t revision) {
         if (known != nullptr && *known >= revision) continue;  // the watch was faster
         if (op.kind == TxnOp::Kind::kDelete) {
             erase(op.key, touched);
+            if (revision > revision_) deleted_.insert_or_assign(op.key, revision);
         } else if (op.kind == TxnOp::Kind::kPut) {
+            deleted_.erase(op.key);
             const std::int64_t created = create_revision(op.key);
             put({op.key, op.value, created == 0 ? revision : created, revision, 0, op.lease, false}, touched);
         }
@@ -92,6 +97,24 @@ Touched Mirror::wrote(const Txn& txn, std::int64_t revision) {
 std::int64_t Mirror::mod_revision(const Key& key) const {
     const std::int64_t* const found = find_in(mod_revisions_, keys_.path(key));
     return found == nullptr ? 0 : *found;
+}
+
+bool Mirror::is_unreadable(const Key& key) const {
+    return mod_revision(key) != 0 && !is_readable(key);
+}
+
+bool Mirror::is_readable(const Key& key) const {
+    if (const auto* const one = std::get_if<NodeKey>(&key)) return node(one->name) != nullptr;
+    if (const auto* const one = std::get_if<VtepKey>(&key)) return vtep(one->address) != nullptr;
+    if (const auto* const one = std::get_if<NetworkKey>(&key)) return network(one->name) != nullptr;
+    if (const auto* const one = std::get_if<BlockKey>(&key)) return block(*one) != nullptr;
+    if (const auto* const one = std::get_if<EndpointKey>(&key)) return endpoint(*one) != nullptr;
+    return true;  // the generation's value says nothing
+}
+
+void Mirror::followed_to(std::int64_t revision) {
+    revision_ = revision;
+    std::erase_if(deleted_, [&](const auto& one) { return one.second <= revision_; });
 }
 
 const Entry<NodeRecord>* Mirror::node(const std::string& name) const {

@@ -1,6 +1,7 @@
 // What etcd holds of this cluster, as this node knows it: every readable key with its revisions, and the indexes that tell what else
-// a change of one of them concerns. Pure; fed by a range first and by a watch from then on. Invariant: a key whose value is not
-// readable is as good as absent, and is reported.
+// a change of one of them concerns. Pure; fed by a range first and by a watch from then on. Invariants: a key whose value is not
+// readable says nothing, is reported, and is there (mod_revision()): whoever would write it must not; what is known never goes back to
+// an older revision.
 #pragma once
 
 #include <cstdint>
@@ -62,8 +63,10 @@ public:
     const KeySpace& keys() const { return keys_; }
     std::int64_t revision() const { return revision_; }
     std::size_t size() const { return mod_revisions_.size(); }
-    /// 0 if there is no such key; also of those that are unreadable: whoever writes them must compare it.
+    /// 0 if there is no such key; also of those that are unreadable.
     std::int64_t mod_revision(const Key& key) const;
+    /// There is such a key, and it cannot be read: a newer node's, or damaged.
+    bool is_unreadable(const Key& key) const;
 
     const std::map<std::string, Entry<NodeRecord>>& nodes() const { return nodes_; }
     const std::map<IpAddress, Entry<VtepRecord>>& vteps() const { return vteps_; }
@@ -86,6 +89,8 @@ public:
 
 private:
     std::int64_t create_revision(const std::string& path) const;
+    bool is_readable(const Key& key) const;
+    void followed_to(std::int64_t revision);
     void put(const KeyValue& kv, Touched& touched);
     void erase(const std::string& path, Touched& touched);
     void forget(const Key& key, Touched& touched);
@@ -97,6 +102,8 @@ private:
     KeySpace keys_;
     std::int64_t revision_ = 0;
     std::map<std::string, std::int64_t> mod_revisions_;  ///< by path: of every key, unreadable ones too
+    /// By path: what this node deleted at a revision that the watch has not come to. What it still brings is older.
+    std::map<std::string, std::int64_t> deleted_;
     std::map<std::string, Entry<NodeRecord>> nodes_;
     std::map<IpAddress, Entry<VtepRecord>> vteps_;
     std::map<std::string, Entry<NetworkRecord>> networks_;

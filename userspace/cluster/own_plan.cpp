@@ -91,6 +91,11 @@ const Endpoint* outside_of_blocks(const OwnNetwork& own) {
     return nullptr;
 }
 
+/// Null: it cannot be read.
+std::string owner_of(const Entry<BlockRecord>* block) {
+    return block == nullptr ? "an entry that cannot be read" : "node " + in_quotes(block->record.name);
+}
+
 TxnOp put_block(const Mirror& mirror, const Self& self, const BlockKey& key) {
     return TxnOp::put(mirror.keys().path(key), encode(BlockRecord{self.uid, self.name}));
 }
@@ -100,6 +105,8 @@ NetworkStep plan_share(const Mirror& mirror, const Self& self, const OwnNetwork&
     const std::string& name = own.network.name;
     const NetworkRecord wanted = record_of(own.network, random_uid());
     const Entry<NetworkRecord>* const there = mirror.network(name);
+    if (mirror.is_unreadable(NetworkKey{name}))
+        return NetworkProblem{name, "the cluster has a network of that name that this version of fastnet cannot read"};
     const bool exists = there != nullptr && !there->record.removed;
     if (exists && !same_arguments(there->record, wanted))
         return NetworkProblem{name, "the cluster has a network of that name with other arguments"};
@@ -118,9 +125,9 @@ NetworkStep plan_share(const Mirror& mirror, const Self& self, const OwnNetwork&
     for (const IpPrefix& prefix : share.blocks) {
         const BlockKey key{share.uid, prefix};
         const Entry<BlockRecord>* const block = mirror.block(key);
-        if (block != nullptr && block->record.uid != self.uid)
-            return NetworkProblem{name, "its endpoints have addresses in block " + prefix.to_string() + ", which is node " +
-                                            in_quotes(block->record.name) + "'s"};
+        if (block != nullptr ? block->record.uid != self.uid : mirror.is_unreadable(key))
+            return NetworkProblem{name,
+                                  "its endpoints have addresses in block " + prefix.to_string() + ", which is that of " + owner_of(block)};
         if (block != nullptr) continue;
         txn.compares.push_back(unchanged(mirror, key));
         txn.then.push_back(put_block(mirror, self, key));
@@ -131,7 +138,7 @@ NetworkStep plan_share(const Mirror& mirror, const Self& self, const OwnNetwork&
 }
 
 /// A network that this node shares, as etcd has it now. Nullopt: all is well.
-std::optional<NetworkStep> plan_shared(const Mirror& mirror, const Self& self, const OwnNetwork& own) {
+std::optional<NetworkStep> plan_shared(const Mirror& mirror, const Self& self, const OwnNetwork& own, bool may_restore) {
     const std::string& name = own.network.name;
     const std::string& uid = own.network.uid;
     const Entry<NetworkRecord>* const there = mirror.network(name);
@@ -145,13 +152,12 @@ std::optional<NetworkStep> plan_shared(const Mirror& mirror, const Self& self, c
         if (same_place) return JoinNetwork{there->record};  // brings the rest up to date
         return NetworkProblem{name, "the cluster's has another VNI or other subnets by now"};
     }
+    if (mirror.is_unreadable(NetworkKey{name}))
+        return NetworkProblem{name, "etcd's entry cannot be read by this version of fastnet: the network stays as it was"};
+    if (!may_restore) return LeaveNetwork{uid, name};
     const NetworkRecord record = record_of(own.network, uid);
     if (auto why = clash(mirror, record)) return NetworkProblem{name, "etcd lost it, and it cannot be written again: " + *std::move(why)};
     return RestoreNetwork{name, network_txn(mirror, self, name, encode(record), 0)};
-}
-
-std::string owner_of(const Entry<BlockRecord>* block) {
-    return block == nullptr ? "somebody unreadable" : "node " + in_quotes(block->record.name);
 }
 
 /// Changes one block, which must be as it was read.
@@ -176,7 +182,10 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
         here.insert(block.prefix);
         const BlockKey key{uid, block.prefix};
         const Entry<BlockRecord>* const entry = mirror.block(key);
-        if (entry == nullptr) {
+        if (mirror.is_unreadable(key)) {
+            steps.push_back(BlockProblem{own.network.name, "block " + block.prefix.to_string() +
+                                                               " has an entry in etcd that cannot be read: endpoints in it are not shown"});
+        } else if (entry == nullptr) {
             steps.push_back(RestoreBlock{uid, block.prefix, block_txn(mirror, self, key, put_block(mirror, self, key))});
         } else if (entry->record.uid != self.uid) {
             steps.push_back(LoseBlock{uid, block.prefix,
@@ -255,6 +264,8 @@ private:
 Registration plan_registration(const Mirror& mirror, const Self& self, std::int64_t lease) {
     const NodeRecord wanted{self.uid, self.name, self.ipv4, self.ipv6, self.version};
     const Entry<NodeRecord>* const node = mirror.node(self.name);
+    if (mirror.is_unreadable(NodeKey{self.name}))
+        return {std::nullopt, "node name " + in_quotes(self.name) + " has an entry in etcd that cannot be read"};
     if (node != nullptr && node->record.uid != self.uid)
         return {std::nullopt, "node name " + in_quotes(self.name) + " is held by another node (uid " + node->record.uid + ")"};
     const std::vector<IpAddress> addresses = addresses_of(self);
@@ -265,6 +276,8 @@ Registration plan_registration(const Mirror& mirror, const Self& self, std::int6
     const VtepRecord mine{self.uid, self.name};
     for (const IpAddress& address : addresses) {
         const Entry<VtepRecord>* const vtep = mirror.vtep(address);
+        if (mirror.is_unreadable(VtepKey{address}))
+            return {std::nullopt, "tunnel address " + address.to_string() + " has an entry in etcd that cannot be read"};
         if (vtep != nullptr && vtep->record.uid != self.uid)
             return {std::nullopt, "tunnel address " + address.to_string() + " is held by node " + in_quotes(vtep->record.name)};
         complete &= vtep != nullptr && vtep->record == mine && vtep->lease == lease;
@@ -318,7 +331,8 @@ bool needs_tombstone(const Mirror& mirror, const OwnSide& own) {
     });
 }
 
-std::vector<NetworkStep> plan_networks(const Mirror& mirror, const Self& self, const OwnSide& own, std::int64_t tombstone_lease) {
+std::vector<NetworkStep> plan_networks(const Mirror& mirror, const Self& self, const OwnSide& own, std::int64_t tombstone_lease,
+                                       bool may_restore) {
     std::vector<NetworkStep> steps;
     bool changes_generation = false;
     const auto add_change = [&](NetworkStep step) {
@@ -329,7 +343,9 @@ std::vector<NetworkStep> plan_networks(const Mirror& mirror, const Self& self, c
     for (const RemovedNetwork& removed : own.removed) {
         known.insert(removed.uid);
         const Entry<NetworkRecord>* const there = mirror.network(removed.name);
-        if (there == nullptr || there->record.uid != removed.uid || there->record.removed)
+        if (mirror.is_unreadable(NetworkKey{removed.name}))
+            steps.push_back(NetworkProblem{removed.name, "was removed here, but etcd's entry cannot be read by this version of fastnet"});
+        else if (there == nullptr || there->record.uid != removed.uid || there->record.removed)
             steps.push_back(BuryNetwork{removed.uid, removed.name, std::nullopt});
         else
             add_change(BuryNetwork{
@@ -339,7 +355,7 @@ std::vector<NetworkStep> plan_networks(const Mirror& mirror, const Self& self, c
     }
     for (const OwnNetwork& shared : own.shared) {
         known.insert(shared.network.uid);
-        auto step = plan_shared(mirror, self, shared);
+        auto step = plan_shared(mirror, self, shared, may_restore);
         if (!step) continue;
         if (std::holds_alternative<RestoreNetwork>(*step))
             add_change(*std::move(step));
@@ -410,7 +426,7 @@ Result<std::vector<Txn>> plan_forget(const Mirror& mirror, const std::string& na
     }
     if (blocks.empty() && renamed)
         return conflict("forget node " + in_quotes(name) + ": it is alive under another name", "`fastnet status` lists the nodes");
-    if (blocks.empty() && node != nullptr)
+    if ((blocks.empty() && node != nullptr) || mirror.is_unreadable(NodeKey{name}))
         return conflict("forget node " + in_quotes(name) + ": it is alive",
                         "stop its agent and wait for its lease to end, if it will not come back");
     if (blocks.empty()) return not_found("forget node " + in_quotes(name) + ": no block has its name", "`fastnet status` lists the nodes");

@@ -47,7 +47,7 @@ std::vector<Txn> plan_endpoints(const Mirror& mirror, const Self& self, std::int
 struct JoinNetwork {
     NetworkRecord record;
 };
-/// The cluster has it no more.
+/// The cluster has it no more. Refused here as long as endpoints are on it: their traffic goes on.
 struct LeaveNetwork {
     std::string uid;
     std::string name;
@@ -77,8 +77,11 @@ struct NetworkProblem {
 };
 using NetworkStep = std::variant<JoinNetwork, LeaveNetwork, ShareNetwork, RestoreNetwork, BuryNetwork, NetworkProblem>;
 
-/// @p tombstone_lease is given to what buries. Only one step per call changes etcd's networks, since each changes the generation.
-std::vector<NetworkStep> plan_networks(const Mirror& mirror, const Self& self, const OwnSide& own, std::int64_t tombstone_lease);
+/// @p tombstone_lease is given to what buries. A shared network that etcd does not have is written again only with @p may_restore: etcd
+/// was wiped. Else it was removed so long ago that its tombstone is gone, and this node leaves it. Only one step per call changes etcd's
+/// networks, since each changes the generation.
+std::vector<NetworkStep> plan_networks(const Mirror& mirror, const Self& self, const OwnSide& own, std::int64_t tombstone_lease,
+                                       bool may_restore);
 /// Whether plan_networks() will need a lease for tombstones.
 bool needs_tombstone(const Mirror& mirror, const OwnSide& own);
 

@@ -15,12 +15,13 @@ void Schedule::node_read(bool differs) {
     publish_dirty_ |= differs;
 }
 
-void Schedule::range_read() {
+void Schedule::range_read(Time now) {
     synced_ = true;
-    watch_stands();
+    watch_stands(now);
 }
 
-void Schedule::watch_stands() {
+void Schedule::watch_stands(Time now) {
+    if (!connected_ && hold_off_) hold_off_ = now + hold_off_time_;
     connected_ = true;
     publish_dirty_ = true;
     publish_at_.reset();
@@ -84,7 +85,8 @@ bool Schedule::take_period(Time now) {
 }
 
 std::optional<Schedule::Time> Schedule::wiped_until(Time now) const {
-    return hold_off_ && *hold_off_ > now ? hold_off_ : std::nullopt;
+    if (!hold_off_ || (*hold_off_ <= now && connected_)) return std::nullopt;
+    return std::max(*hold_off_, now);
 }
 
 std::optional<Schedule::Time> Schedule::kept_until(Time now) const {
@@ -94,7 +96,7 @@ std::optional<Schedule::Time> Schedule::kept_until(Time now) const {
 }
 
 bool Schedule::take_end_of_hold_off(Time now) {
-    if (!hold_off_ || *hold_off_ > now) return false;
+    if (!hold_off_ || *hold_off_ > now || !connected_) return false;
     hold_off_.reset();
     publish_dirty_ = true;  // new blocks may be taken again
     return true;

@@ -33,8 +33,8 @@ public:
     void lease_lost() { publish_dirty_ = true; }
     void self_changed() { publish_dirty_ = true; }
     /// Everything in etcd was read, and a watch goes on from there.
-    void range_read();
-    void watch_stands();
+    void range_read(Time now);
+    void watch_stands(Time now);
     void watch_fell() { connected_ = false; }
     void watch_ended();  ///< what follows cannot be had: everything is to be read again
     /// Something in etcd that this node's own entries depend on is other than before.
@@ -71,7 +71,9 @@ public:
     bool must_read_remote() const { return remote_stale_; }
     bool is_connected() const { return connected_; }
     bool is_synced() const { return synced_; }
-    /// Until when no new block is taken; unset: nothing is held up.
+    /// Whether networks that etcd does not have are written again, since it lost them. Otherwise somebody removed them.
+    bool may_restore(Time now) const { return wiped_until(now).has_value() || !missing_.empty(); }
+    /// Until when no new block is taken; unset: nothing is held up. A hold-off does not end without etcd: nobody could write.
     std::optional<Time> wiped_until(Time now) const;
     /// Until when what vanished stays.
     std::optional<Time> kept_until(Time now) const;

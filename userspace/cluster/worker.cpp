@@ -195,7 +195,7 @@ Status Worker::connect() {
             wake();
         }));
     set_connected();
-    schedule_.range_read();
+    schedule_.range_read(Clock::now());
     look_for_wipe();
     log(Severity::kInfo, "etcd: " + std::to_string(range.kvs.size()) + " keys read at revision " + std::to_string(range.revision));
     return ok();
@@ -365,9 +365,12 @@ Status Worker::settle(Plan plan) {
 }
 
 Status Worker::publish_networks() {
-    std::int64_t tombstone_lease = 0;
-    if (needs_tombstone(*mirror_, own_)) tombstone_lease = TRY(client_->grant(kTombstoneTime)).id;
-    return settle([&] { return plan_networks(*mirror_, self_, own_, tombstone_lease); });
+    // One for all of them and for every attempt; the next removal gets a day of its own.
+    if (!needs_tombstone(*mirror_, own_))
+        tombstone_lease_ = 0;
+    else if (tombstone_lease_ == 0)
+        tombstone_lease_ = TRY(client_->grant(kTombstoneTime)).id;
+    return settle([&] { return plan_networks(*mirror_, self_, own_, tombstone_lease_, schedule_.may_restore(Clock::now())); });
 }
 
 /// With @p restore what etcd lost, and nothing else: endpoints are shown only in blocks that are known to be this node's.
@@ -423,7 +426,11 @@ Result<bool> Worker::carry_out(const NetworkStep& step) {
     }
     if (const auto* const bury = std::get_if<BuryNetwork>(&step)) {
         if (!first_time((bury->txn ? "bury " : "forget ") + bury->uid)) return false;
-        if (bury->txn) return write(*bury->txn);
+        if (bury->txn) {
+            auto buried = write(*bury->txn);
+            if (!buried && buried.error().kind != ErrorKind::kFailed) tombstone_lease_ = 0;  // refused: the lease may be over
+            return buried;
+        }
         return done(bury->name, forget_removed(paths_, bury->uid));
     }
     const auto& trouble = std::get<NetworkProblem>(step);
@@ -557,7 +564,7 @@ void Worker::log_hold_off(const std::string& why) {
 
 void Worker::set_connected() {
     if (!schedule_.is_connected()) since_ = std::chrono::system_clock::now();
-    schedule_.watch_stands();
+    schedule_.watch_stands(Clock::now());
     reason_.clear();
 }
 

@@ -153,7 +153,8 @@ private:
     std::optional<EtcdWatch> watch_;
     std::uint64_t watch_number_ = 0;
     std::int64_t lease_ = 0;
-    bool lease_sure_ = false;  ///< nothing happened that may mean its end
+    bool lease_sure_ = false;           ///< nothing happened that may mean its end
+    std::int64_t tombstone_lease_ = 0;  ///< granted, and no tombstone was written on it
     std::optional<Mirror> mirror_;
     RemotePlan remote_;
     Rejections rejections_;

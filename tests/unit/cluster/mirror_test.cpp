@@ -87,7 +87,7 @@ TEST_F(ClusterMirror, PiecesOfOneTransactionAreAllTaken) {
     EXPECT_NE(etcd.mirror.endpoint({"b", 6}), nullptr);
 }
 
-TEST_F(ClusterMirror, AnUnreadableValueIsAsGoodAsNoneAndIsReported) {
+TEST_F(ClusterMirror, AnUnreadableValueSaysNothingIsThereAndIsReported) {
     const Touched touched = etcd.put(EndpointKey{"b", 1}, "{\"uid\":1}");
     EXPECT_EQ(touched.endpoints, (std::set<EndpointKey>{{"b", 1}}));
     ASSERT_EQ(touched.unreadable.size(), 1U);
@@ -95,6 +95,9 @@ TEST_F(ClusterMirror, AnUnreadableValueIsAsGoodAsNoneAndIsReported) {
     EXPECT_EQ(touched.unreadable[0].revision, etcd.revision);
     EXPECT_EQ(etcd.mirror.endpoint({"b", 1}), nullptr);
     EXPECT_EQ(etcd.mirror.mod_revision(EndpointKey{"b", 1}), etcd.revision) << "whoever writes it has to compare";
+    EXPECT_TRUE(etcd.mirror.is_unreadable(EndpointKey{"b", 1}));
+    EXPECT_FALSE(etcd.mirror.is_unreadable(EndpointKey{"b", 2}));
+    EXPECT_FALSE(etcd.mirror.is_unreadable(EndpointKey{"c", 1}));
     EXPECT_EQ(etcd.add_endpoint("b", '2', 1, "10.9.0.2").readable.size(), 1U);
 }
 
@@ -129,6 +132,47 @@ TEST_F(ClusterMirror, WhatThisNodeWroteIsKnownBeforeTheWatchBringsIt) {
     EXPECT_EQ(etcd.add_endpoint("c", '3', 4, "10.9.0.20").endpoints.size(), 1U);
     const KeyValue own{path, txn.then[0].value, revision, revision, 1, 5, false};
     EXPECT_FALSE(etcd.mirror.apply({{false, own}}, revision).anything());
+}
+
+TEST_F(ClusterMirror, WhatThisNodeDeletedStaysDeletedWhateverALateWatchBrings) {
+    const BlockKey key{uid('b'), prefix("10.9.0.32/28")};
+    const std::string value = encode(BlockRecord{uid('2'), "b"});
+    const std::int64_t taken = etcd.revision + 1;
+    const std::int64_t given_back = etcd.revision + 2;
+    Txn take;
+    take.then = {TxnOp::put(keys().path(key), value)};
+    etcd.mirror.wrote(take, taken);
+    Txn give;
+    give.then = {TxnOp::erase(keys().path(key))};
+    etcd.mirror.wrote(give, given_back);
+    EXPECT_EQ(etcd.mirror.block(key), nullptr);
+    const KeyValue late{keys().path(key), value, taken, taken, 1, 0, false};
+    EXPECT_FALSE(etcd.mirror.apply({{false, late}}, taken).anything());
+    EXPECT_EQ(etcd.mirror.block(key), nullptr);
+    EXPECT_EQ(etcd.mirror.mod_revision(key), 0);
+    // Somebody else takes it afterwards, before the watch has brought the deletion or behind it.
+    for (const std::int64_t revision : {given_back + 1, given_back + 3}) {
+        const KeyValue next{keys().path(key), encode(BlockRecord{uid('3'), "c"}), revision, revision, 1, 0, false};
+        EXPECT_TRUE(etcd.mirror.apply({{false, next}}, revision).blocks);
+        ASSERT_NE(etcd.mirror.block(key), nullptr);
+        EXPECT_EQ(etcd.mirror.block(key)->record.name, "c");
+        const KeyValue gone{keys().path(key), "", 0, revision + 1, 0, 0, false};
+        EXPECT_TRUE(etcd.mirror.apply({{true, gone}}, revision + 1).blocks);
+    }
+}
+
+TEST_F(ClusterMirror, AFullReadEndsWhatIsKnownOfOwnDeletions) {
+    const EndpointKey key{"b", 1};
+    const KeyValue before = *std::find_if(etcd.kvs.begin(), etcd.kvs.end(), [&](const KeyValue& kv) { return kv.key == keys().path(key); });
+    Txn txn;
+    txn.then = {TxnOp::erase(keys().path(key))};
+    etcd.mirror.wrote(txn, etcd.revision + 10);
+    // Restored from a backup: the history is another one from here on.
+    EXPECT_EQ(etcd.mirror.reset(etcd.kvs, etcd.revision).endpoints.size(), 1U);
+    EXPECT_NE(etcd.mirror.endpoint(key), nullptr);
+    KeyValue changed = before;
+    changed.mod_revision = etcd.revision + 5;
+    EXPECT_EQ(etcd.mirror.apply({{false, changed}}, etcd.revision + 5).endpoints.size(), 1U);
 }
 
 TEST_F(ClusterMirror, CountsTheBlocksOfAFamily) {

@@ -54,7 +54,7 @@ protected:
         network.blocks = {{prefix("10.9.0.0/28"), 14, 14}, {prefix("fd00:9::/80"), 1000, 1000}};
         own.shared = {network};
     }
-    std::vector<NetworkStep> networks() const { return plan_networks(etcd.mirror, self, own, 99); }
+    std::vector<NetworkStep> networks(bool may_restore = false) const { return plan_networks(etcd.mirror, self, own, 99, may_restore); }
     std::vector<BlockStep> blocks(bool wiped = false) const { return plan_blocks(etcd.mirror, self, own, wiped); }
 
     FakeEtcd etcd;
@@ -390,17 +390,87 @@ TEST_F(OwnPlan, WhatVanishedWithoutATombstoneIsPutBack) {
     etcd.wipe();
     EXPECT_EQ(signs_of_wipe(etcd.mirror, own).size(), 3U);  // two blocks and the generation
     register_self();
-    const auto restored = only<RestoreNetwork>(networks());
+    const auto restored = only<RestoreNetwork>(networks(true));
     ASSERT_EQ(restored.size(), 1U);
     EXPECT_TRUE(etcd.run(restored[0].txn));
     EXPECT_EQ(etcd.mirror.network("blue")->record, blue());
     const auto put_back = only<RestoreBlock>(blocks(true));
     ASSERT_EQ(put_back.size(), 2U);
     for (const RestoreBlock& one : put_back) EXPECT_TRUE(etcd.run(one.txn));
-    EXPECT_TRUE(networks().empty());
+    EXPECT_TRUE(networks(true).empty());
     EXPECT_TRUE(blocks(true).empty());
     EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).empty());
 }
+
+TEST_F(OwnPlan, ANetworkWhoseTombstoneIsGoneIsLeftAndNotPutBack) {
+    register_self();
+    share_blue();
+    etcd.erase(NetworkKey{"blue"});  // this node was off for more than a day: its blocks and the generation are as it knows them
+    EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).empty());
+    ASSERT_EQ(networks(false).size(), 1U);
+    const auto left = only<LeaveNetwork>(networks(false));
+    ASSERT_EQ(left.size(), 1U);
+    EXPECT_EQ(left[0].uid, uid('b'));
+    EXPECT_EQ(only<RestoreNetwork>(networks(true)).size(), 1U);
+    own.shared.clear();  // its blocks go back then
+    EXPECT_EQ(only<ReturnBlock>(blocks()).size(), 2U);
+}
+
+// --- what cannot be read --------------------------------------------------------------------------------------------
+
+TEST_F(OwnPlan, ANameOrAddressThatCannotBeReadIsNotTaken) {
+    etcd.put(NodeKey{"a"}, "from the future");
+    Registration registration = plan_registration(etcd.mirror, self, kLease);
+    EXPECT_FALSE(registration.txn);
+    EXPECT_NE(registration.conflict.find("cannot be read"), std::string::npos) << registration.conflict;
+    etcd.erase(NodeKey{"a"});
+    etcd.put(VtepKey{ip("192.0.2.1")}, "from the future");
+    registration = plan_registration(etcd.mirror, self, kLease);
+    EXPECT_FALSE(registration.txn);
+    EXPECT_NE(registration.conflict.find("192.0.2.1"), std::string::npos) << registration.conflict;
+}
+
+TEST_F(OwnPlan, ANetworkThatCannotBeReadIsNeitherWrittenNorLeftNorBuried) {
+    register_self();
+    share_blue();
+    etcd.put(NetworkKey{"blue"}, "from the future");
+    for (const bool may_restore : {false, true}) {
+        EXPECT_EQ(networks(may_restore).size(), 1U);
+        EXPECT_EQ(only<NetworkProblem>(networks(may_restore)).size(), 1U);
+    }
+    own.to_share = std::exchange(own.shared, {});
+    EXPECT_EQ(networks().size(), 1U);
+    EXPECT_EQ(only<NetworkProblem>(networks()).size(), 1U);
+    own = {};
+    own.removed = {{uid('b'), "blue"}};
+    EXPECT_EQ(networks().size(), 1U);
+    EXPECT_EQ(only<NetworkProblem>(networks()).size(), 1U);
+}
+
+TEST_F(OwnPlan, ABlockThatCannotBeReadIsNeitherWrittenNorShared) {
+    register_self();
+    share_blue();
+    const BlockKey key{uid('b'), prefix("10.9.0.0/28")};
+    own.shared[0].endpoints = {endpoint(3, "10.9.0.3")};
+    etcd.put(key, "from the future");
+    EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).empty());
+    EXPECT_TRUE(only<RestoreBlock>(blocks(true)).empty());
+    EXPECT_EQ(only<BlockProblem>(blocks()).size(), 1U);
+    EXPECT_TRUE(plan_endpoints(etcd.mirror, self, kLease, own).empty());
+    etcd.erase(NetworkKey{"blue"});
+    own.to_share = std::exchange(own.shared, {});
+    own.to_share[0].network.uid.clear();
+    EXPECT_EQ(only<ShareNetwork>(networks()).size(), 1U) << "blocks of another uid";
+}
+
+TEST_F(OwnPlan, ANodeThatCannotBeReadIsNotForgotten) {
+    etcd.add_block("b", 'b', "10.9.1.0/28");
+    EXPECT_TRUE(plan_forget(etcd.mirror, "b"));
+    etcd.put(NodeKey{"b"}, "from the future");
+    EXPECT_FALSE(plan_forget(etcd.mirror, "b"));
+}
+
+// --- wipes and blocks -----------------------------------------------------------------------------------------------
 
 TEST_F(OwnPlan, AfterAWipeNoNewBlockIsTaken) {
     register_self();

@@ -18,7 +18,7 @@ protected:
     void settle() {
         schedule.begun(now);
         schedule.node_read(true);
-        schedule.range_read();
+        schedule.range_read(now);
         publish();
         schedule.remote_read();
     }
@@ -47,7 +47,7 @@ TEST_F(ScheduleTest, BeginsFirstThenReadsThenPublishes) {
     EXPECT_TRUE(schedule.must_connect(now));
     EXPECT_FALSE(schedule.must_publish(now)) << "what etcd has is not known";
     EXPECT_FALSE(schedule.must_apply(now));
-    schedule.range_read();
+    schedule.range_read(now);
     EXPECT_FALSE(schedule.must_connect(now));
     EXPECT_TRUE(schedule.must_publish(now));
     EXPECT_TRUE(schedule.must_apply(now));
@@ -119,7 +119,7 @@ TEST_F(ScheduleTest, CutOffNothingIsPublishedAndNothingApplied) {
     EXPECT_FALSE(schedule.must_apply(now));
     EXPECT_FALSE(schedule.must_connect(now)) << "the watch tries by itself";
     EXPECT_EQ(wait(), Schedule::kBeat);
-    schedule.watch_stands();
+    schedule.watch_stands(now);
     EXPECT_TRUE(schedule.must_publish(now));
     EXPECT_TRUE(schedule.must_apply(now));
 }
@@ -129,7 +129,7 @@ TEST_F(ScheduleTest, AWatchThatStandsAgainPublishesAtOnceWhateverFailedBefore) {
     schedule.own_entries_touched();
     schedule.failed(now);
     EXPECT_FALSE(schedule.must_publish(now));
-    schedule.watch_stands();
+    schedule.watch_stands(now);
     EXPECT_TRUE(schedule.must_publish(now));
 }
 
@@ -237,6 +237,33 @@ TEST_F(ScheduleTest, WhatIsMissingInAdditionBeginsItAnew) {
     EXPECT_FALSE(schedule.missing({}, now));
     EXPECT_TRUE(schedule.missing({"block 1"}, now)) << "wiped again";
     EXPECT_EQ(schedule.wiped_until(now), now + kHoldOff);
+}
+
+TEST_F(ScheduleTest, AHoldOffDoesNotEndWithoutEtcd) {
+    settle();
+    schedule.wiped(now);
+    schedule.watch_fell();
+    now += 10 * kHoldOff;
+    EXPECT_TRUE(schedule.wiped_until(now)) << "nobody could write";
+    EXPECT_FALSE(schedule.take_end_of_hold_off(now));
+    EXPECT_EQ(wait(), Schedule::kBeat);
+    schedule.watch_stands(now);
+    EXPECT_EQ(schedule.wiped_until(now), now + kHoldOff);
+    EXPECT_TRUE(schedule.take_end_of_hold_off(now + kHoldOff));
+}
+
+TEST_F(ScheduleTest, NetworksArePutBackInAHoldOffAndWhileSomethingIsMissing) {
+    settle();
+    EXPECT_FALSE(schedule.may_restore(now)) << "somebody removed them";
+    schedule.wiped(now);
+    EXPECT_TRUE(schedule.may_restore(now));
+    EXPECT_FALSE(schedule.may_restore(now + kHoldOff));
+    schedule.missing({"block 1"}, now);
+    EXPECT_TRUE(schedule.may_restore(now + kHoldOff)) << "etcd refused all of it until now";
+    schedule.missing({}, now);
+    EXPECT_FALSE(schedule.may_restore(now + kHoldOff));
+    schedule.was_away(now);
+    EXPECT_FALSE(schedule.may_restore(now + kHoldOff)) << "away is no wipe";
 }
 
 TEST_F(ScheduleTest, WhoWasAwayKeepsWhatVanishedButMayTakeBlocks) {
