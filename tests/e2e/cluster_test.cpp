@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -314,6 +315,21 @@ TEST_F(Cluster, ANameThatAnotherNodeHasIsNotTaken) {
     EXPECT_TRUE(wait_until([&] { return state(2).find("is held by another node") != std::string::npos; })) << state(2);
     agent(1).kill();
     agent(2).wait_ready(Millis{15'000});
+}
+
+TEST_F(Cluster, ANodeThatIsRenamedLeavesNothingUnderItsOldName) {
+    start_all();
+    create(1);
+    wait_network();
+    const std::string ip = attach(1, "c1");
+    attach(2, "c2");
+    expect_reach(2, "c2", ip);
+    agent(1).stop();
+    start(1, "/fastnet", "other");
+    agent(1).wait_ready();
+    EXPECT_TRUE(wait_until([&] { return dump().find("/fastnet/v1/endpoints/other/") != std::string::npos; }));
+    EXPECT_EQ(dump().find("/fastnet/v1/nodes/n1\n"), std::string::npos);
+    expect_reach(2, "c2", ip);
 }
 
 TEST_F(Cluster, ANodeThatIsCleanedUpLeavesTheCluster) {

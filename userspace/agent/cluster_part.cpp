@@ -16,6 +16,7 @@ using Json = nlohmann::json;
 
 constexpr auto kShowInterval = 500ms;
 constexpr std::chrono::seconds kClockDoubt{5};
+constexpr std::chrono::seconds kPasswordLook{5};
 
 Json text_or_null(const std::optional<IpAddress>& address) {
     return address ? Json(address->to_string()) : Json(nullptr);
@@ -72,11 +73,6 @@ prometheus::Counter& counter(prometheus::Registry& registry, const char* name, c
     return plain(prometheus::BuildCounter().Name(name).Help(help).Register(registry));
 }
 
-void raise_to(prometheus::Counter& counter, std::uint64_t value) {
-    const double more = static_cast<double>(value) - counter.Value();
-    if (more > 0) counter.Increment(more);
-}
-
 }  // namespace
 
 ClusterPart::Metrics::Metrics(prometheus::Registry& registry)
@@ -129,11 +125,20 @@ void ClusterPart::Metrics::show(const ClusterStatus& status) {
     kept.Set(static_cast<double>(status.kept));
     members.Set(static_cast<double>(std::count_if(status.health.members.begin(), status.health.members.end(),
                                                   [](const MemberHealth& member) { return member.quorum; })));
-    raise_to(rejections, status.rejections);
-    raise_to(full_reads, status.range_syncs);
-    raise_to(changes, status.changes);
-    raise_to(transactions, status.transactions);
-    raise_to(failures, status.failures);
+    rejections.follow(status.rejections);
+    full_reads.follow(status.range_syncs);
+    changes.follow(status.changes);
+    transactions.follow(status.transactions);
+    failures.follow(status.failures);
+}
+
+void ClusterPart::Metrics::begin_anew() {
+    for (Total* const total : {&rejections, &full_reads, &changes, &transactions, &failures}) total->seen = 0;
+}
+
+void ClusterPart::Total::follow(std::uint64_t value) {
+    counter.Increment(static_cast<double>(value - seen));
+    seen = value;
 }
 
 Result<cluster::WorkerConfig> worker_config(const AgentConfig& config, const std::string& version) {
@@ -183,8 +188,13 @@ Status ClusterPart::start(const AgentConfig& config) {
         if (std::chrono::steady_clock::now() - shown_ < kShowInterval) return;
         shown_ = std::chrono::steady_clock::now();
         metrics_.show(worker_->status());
+        look_at_password();
     };
-    worker_ = std::make_unique<cluster::Worker>(context_.paths, TRY(worker_config(config, context_.version)), std::move(callbacks));
+    cluster::WorkerConfig worker = TRY(worker_config(config, context_.version));
+    password_ = worker.etcd.password;
+    password_file_ = config.etcd.password_file;
+    metrics_.begin_anew();
+    worker_ = std::make_unique<cluster::Worker>(context_.paths, std::move(worker), std::move(callbacks));
     {
         const std::lock_guard lock{mutex_};
         ended_ = false;
@@ -194,11 +204,21 @@ Status ClusterPart::start(const AgentConfig& config) {
     return ok();
 }
 
+/// A rotated password needs neither a restart nor a signal: this part ends, and is started with the new one.
+void ClusterPart::look_at_password() {
+    if (password_file_.empty() || std::chrono::steady_clock::now() - password_seen_ < kPasswordLook) return;
+    password_seen_ = std::chrono::steady_clock::now();
+    const auto now = read_password(password_file_);
+    if (!now || *now == password_) return;  // one that is being written is read again
+    has_new_password_ = true;
+    worker_->stop();
+}
+
 void ClusterPart::run() {
     const Status status = worker_->run();
     const std::lock_guard lock{mutex_};
     ended_ = true;
-    error_ = status ? "the node was made anew" : status.error().message;
+    error_ = !status ? status.error().message : has_new_password_.exchange(false) ? "the password was changed" : "the node was made anew";
 }
 
 void ClusterPart::stop() {

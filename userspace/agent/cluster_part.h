@@ -34,10 +34,17 @@ public:
     std::chrono::milliseconds patience() const override { return std::chrono::seconds{90}; }
 
 private:
+    /// A counter that goes on when the worker, which counts from 0, is another one.
+    struct Total {
+        prometheus::Counter& counter;
+        std::uint64_t seen = 0;  ///< of this worker
+        void follow(std::uint64_t value);
+    };
     /// Without labels of the user's: what has names is in details().
     struct Metrics {
         explicit Metrics(prometheus::Registry& registry);
         void show(const cluster::ClusterStatus& status);
+        void begin_anew();  ///< what comes next is another worker's
 
         prometheus::Gauge& connected;
         prometheus::Gauge& revision;
@@ -50,20 +57,26 @@ private:
         prometheus::Family<prometheus::Gauge>& rejected;
         prometheus::Gauge& kept;
         prometheus::Gauge& members;
-        prometheus::Counter& rejections;
-        prometheus::Counter& full_reads;
-        prometheus::Counter& changes;
-        prometheus::Counter& transactions;
-        prometheus::Counter& failures;
+        Total rejections;
+        Total full_reads;
+        Total changes;
+        Total transactions;
+        Total failures;
     };
 
+    void look_at_password();
     void run();
 
     PartContext context_;
     Metrics metrics_;
     std::unique_ptr<cluster::Worker> worker_;
     std::thread thread_;
-    SteadyTime shown_{};  ///< the worker's thread alone
+    // The worker's thread alone, once it runs.
+    SteadyTime shown_{};
+    SteadyTime password_seen_{};
+    std::string password_file_;
+    std::string password_;
+    std::atomic<bool> has_new_password_{false};
     mutable std::mutex mutex_;
     bool ended_ = false;
     std::string error_{};

@@ -54,6 +54,7 @@ Result<Output> forget(const AgentRequest& request, const std::string& node, Form
 
 Result<Output> act(const AgentWords& words, const Context& context) {
     const AgentRequest request = TRY(request_from(words, context));
+    CHECK_OK(check_build());
     if (words.check) return check(request, context.format());
     if (!words.forget.empty()) return forget(request, words.forget, context.format());
     CHECK_OK(run_agent(request, standard_parts()));

@@ -15,6 +15,7 @@ fastnet::Result<fastnet::Output> become_agent(const fastnet::AgentWords&, const 
     namespace fs = std::filesystem;
     std::error_code ignored;
     const fs::path here = fs::read_symlink("/proc/self/exe", ignored).parent_path();
+    fastnet::tell_build();
     for (const fs::path& agent : {here / "fastnet-agent", here.parent_path() / "libexec" / "fastnet" / "fastnet-agent"}) {
         ::execv(agent.c_str(), g_arguments);
         if (errno != ENOENT) return fastnet::sys_error(errno, "start " + agent.string());

@@ -2,10 +2,16 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "loader/datapath.h"
 #include "userspace/cli/app.h"
+
+#ifndef FASTNET_VERSION
+#define FASTNET_VERSION "unknown"
+#endif
 
 namespace fastnet {
 namespace {
@@ -24,6 +30,12 @@ int fail(const Error& error) {
     return static_cast<int>(error.kind);
 }
 
+constexpr const char* kBuildVariable = "FASTNET_BUILD";
+
+std::string build_name() {
+    return FASTNET_VERSION " (" + Datapath::build_id() + ")";
+}
+
 /// An answer that did not arrive is a failure, whatever was done before.
 int answer(const std::string& text, int exit_status) {
     const Status printed = print(stdout, text);
@@ -31,6 +43,20 @@ int answer(const std::string& text, int exit_status) {
 }
 
 }  // namespace
+
+void tell_build() {
+    ::setenv(kBuildVariable, build_name().c_str(), 1);
+}
+
+Status check_build() {
+    const char* const told = std::getenv(kBuildVariable);
+    if (told == nullptr) return ok();  // started by itself
+    const std::string other = told;
+    ::unsetenv(kBuildVariable);
+    if (other == build_name()) return ok();
+    return failed("start the agent: fastnet is of build " + other + ", fastnet-agent beside it of " + build_name(),
+                  "install both from one build");
+}
 
 int run_program(int argc, char** argv, AgentAction agent) {
     Context context;

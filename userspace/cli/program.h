@@ -11,4 +11,8 @@ using AgentAction = Result<Output> (*)(const AgentWords&, const Context&);
 /// Parse, act, print once. Nothing else prints, nothing of ours throws. The process's exit status.
 int run_program(int argc, char** argv, AgentAction agent);
 
+/// The two are of one build: `fastnet` says which one it is when it becomes the other, which refuses to be another one's (half an upgrade).
+void tell_build();
+Status check_build();
+
 }  // namespace fastnet

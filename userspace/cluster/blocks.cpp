@@ -7,10 +7,21 @@ namespace {
 
 constexpr std::uint8_t kLongestIpv4 = 28;
 constexpr std::uint8_t kLongestIpv6 = 120;
+constexpr std::uint64_t kFreeAhead = 8;    // addresses: an attach takes some 30 ms, a block not much more
+constexpr std::uint64_t kMostAtOnce = 16;  // blocks
+
+std::uint64_t saturated(std::uint64_t a, std::uint64_t b) {
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/// Half of them are nobody's.
+bool are_plenty(const BlockLayout& layout, std::uint64_t taken) {
+    return taken < (layout.count() + 1) / 2;
+}
 
 std::uint8_t block_length(const IpPrefix& subnet) {
     const auto sum = [&](unsigned more, unsigned longest) { return static_cast<std::uint8_t>(std::min(subnet.length() + more, longest)); };
-    const std::uint8_t length = subnet.family() == Family::kIpv4 ? sum(8, kLongestIpv4) : sum(16, kLongestIpv6);
+    const std::uint8_t length = subnet.family() == Family::kIpv4 ? sum(12, kLongestIpv4) : sum(24, kLongestIpv6);
     return std::max(subnet.length(), length);
 }
 
@@ -51,10 +62,32 @@ std::optional<BlockLayout> block_layout(const Network& network, Family family) {
     return BlockLayout{range, std::max(block_length(*subnet), range.length())};
 }
 
-bool wants_block(const BlockUse& use, const BlockLayout& layout, std::uint64_t taken) {
-    if (use.wanted) return true;
-    if (use.total == 0) return taken < (layout.count() + 1) / 2;
-    return use.free * 4 < use.total;
+void BlockUse::add(const OwnBlock& block) {
+    ++blocks;
+    total = saturated(total, block.size);
+    free = saturated(free, block.free);
+}
+
+void BlockUse::remove(const OwnBlock& block) {
+    --blocks;
+    total -= std::min(total, block.size);
+    free -= std::min(free, block.free);
+}
+
+std::uint64_t blocks_to_take(const BlockUse& use, const BlockLayout& layout, std::uint64_t taken) {
+    const bool plenty = are_plenty(layout, taken);
+    if (use.blocks == 0) return use.wanted || plenty ? 1 : 0;
+    const bool is_short = use.free < use.total / 4 + (use.total % 4 == 0 ? 0 : 1) || (plenty && use.free < kFreeAhead);
+    if (!use.wanted && !is_short) return 0;
+    if (!plenty) return 1;
+    return std::min({use.blocks, kMostAtOnce, (layout.count() + 1) / 2 - taken});
+}
+
+bool can_spare(BlockUse use, const OwnBlock& idle, const BlockLayout& layout, std::uint64_t taken) {
+    if (use.wanted || use.blocks < 2 || idle.free != idle.size) return false;
+    use.remove(idle);
+    // Well above what would make it short again, since blocks are taken by the doubling of what is there.
+    return are_plenty(layout, taken) ? use.free > use.total - use.total / 4 && use.free >= kFreeAhead : use.free > use.total / 2;
 }
 
 std::optional<IpPrefix> pick_block(const BlockLayout& layout, std::string_view seed, std::uint64_t taken,

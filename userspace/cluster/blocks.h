@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "loader/base/net_types.h"
+#include "userspace/model/address_pool.h"
 #include "userspace/model/network.h"
 
 namespace fastnet::cluster {
@@ -24,19 +25,28 @@ struct BlockLayout {
     bool is_block(const IpPrefix& prefix) const;
 };
 
-/// Nullopt without a subnet of that family. IPv4: 256 blocks of /28 at the least; IPv6: 65,536 of /120 at the least.
+/// Nullopt without a subnet of that family. IPv4: 12 bits more than the subnet, so 4,096 blocks, of /28 at the longest; IPv6: 24 bits
+/// more, of /120 at the longest.
 std::optional<BlockLayout> block_layout(const Network& network, Family family);
 
-/// A node's own blocks of one subnet.
+/// A node's own blocks of one subnet. The numbers of addresses saturate, as those of OwnBlock.
 struct BlockUse {
+    std::uint64_t blocks = 0;
     std::uint64_t total = 0;  ///< addresses in them
     std::uint64_t free = 0;
     bool wanted = false;  ///< an attach found none
+
+    void add(const OwnBlock& block);
+    void remove(const OwnBlock& block);
 };
 
-/// Whether the node should have one more: fewer than a quarter of its addresses is free, or an attach waits. The first one is taken
-/// before it is needed while at least half of @p layout's blocks are nobody's.
-bool wants_block(const BlockUse& use, const BlockLayout& layout, std::uint64_t taken);
+/// How many more the node should have now: some if fewer than a quarter of its addresses is free, or an attach waits. While at least
+/// half of @p layout's blocks are nobody's, blocks are taken ahead: the first one before it is needed, and from then on as many as the
+/// node has, so that a hundred containers wait for etcd a few times only. When they get scarce, one at a time.
+std::uint64_t blocks_to_take(const BlockUse& use, const BlockLayout& layout, std::uint64_t taken);
+
+/// Whether the node can do without @p idle, none of whose addresses is used, and not want it back at once.
+bool can_spare(BlockUse use, const OwnBlock& idle, const BlockLayout& layout, std::uint64_t taken);
 
 /// The first block that nobody has, beginning where @p seed says, so that nodes do not all reach for the same one. Nullopt: none.
 std::optional<IpPrefix> pick_block(const BlockLayout& layout, std::string_view seed, std::uint64_t taken,

@@ -65,42 +65,6 @@ JudgedEndpoint judge_place(const Mirror& mirror, const LocalNetwork& local, cons
     return judged;
 }
 
-/// All but whether somebody else has the same.
-JudgedEndpoint judge_alone(const Mirror& mirror, const Here& here, const EndpointKey& key) {
-    JudgedEndpoint judged;
-    judged.spec.ref = ref_of(key);
-    judged.spec.node = key.node;
-    const Entry<EndpointRecord>* const entry = mirror.endpoint(key);
-    if (entry == nullptr) return wait(std::move(judged), Reason::kUnreadable, "is not there");
-    const EndpointRecord& record = entry->record;
-    judged.spec.name = record.name;
-    judged.spec.network_uid = record.network;
-    judged.spec.ipv4 = record.ipv4;
-    judged.spec.ipv6 = record.ipv6;
-    judged.spec.mac = record.mac;
-    const JudgedNode node = judge_node(mirror, here, key.node);
-    if (!node.taken()) {
-        judged = reject(std::move(judged), node.reason, "node '" + key.node + "': " + node.why);
-        judged.waits = node.waits;
-        return judged;
-    }
-    if (node.node.uid != record.uid) return reject(std::move(judged), Reason::kUnknownNode, "'uid' is not that of node '" + key.node + "'");
-    const auto peer = tunnel_end(here, node.node);
-    if (!peer)
-        return reject(std::move(judged), Reason::kUnfitNode,
-                      "node '" + key.node + "' has no " + (here.ipv4 ? "IPv4" : "IPv6") + " address for tunnels, which this node uses");
-    judged.spec.peer = *peer;
-    const auto local = here.networks.find(record.network);
-    if (local == here.networks.end())
-        return wait(std::move(judged), Reason::kUnknownNetwork, "network " + record.network + " is not shared with this node");
-    for (const auto& address : {record.ipv4, record.ipv6}) {
-        if (!address) continue;
-        judged = judge_place(mirror, local->second, record.uid, *address, std::move(judged));
-        if (!judged.taken()) return judged;
-    }
-    return judged;
-}
-
 }  // namespace
 
 std::string to_string(Reason reason) {
@@ -144,25 +108,38 @@ JudgedNode judge_node(const Mirror& mirror, const Here& here, const std::string&
 }
 
 JudgedEndpoint judge_endpoint(const Mirror& mirror, const Here& here, const EndpointKey& key) {
-    JudgedEndpoint judged = judge_alone(mirror, here, key);
-    if (!judged.taken()) return judged;
-    const RemoteSpec& spec = judged.spec;
-    for (const auto& address : {spec.ipv4, spec.ipv6}) {
-        if (!address) continue;
-        if (const auto who = rightful(mirror, here, mirror.claims(spec.network_uid, *address)); who && *who != key)
-            return reject(std::move(judged), Reason::kTakenAddress,
-                          "address " + address->to_string() + " is that of the older " + ref_of(*who));
+    JudgedEndpoint judged;
+    judged.spec.ref = ref_of(key);
+    judged.spec.node = key.node;
+    const Entry<EndpointRecord>* const entry = mirror.endpoint(key);
+    if (entry == nullptr) return wait(std::move(judged), Reason::kUnreadable, "is not there");
+    const EndpointRecord& record = entry->record;
+    judged.spec.name = record.name;
+    judged.spec.network_uid = record.network;
+    judged.spec.ipv4 = record.ipv4;
+    judged.spec.ipv6 = record.ipv6;
+    judged.spec.mac = record.mac;
+    const JudgedNode node = judge_node(mirror, here, key.node);
+    if (!node.taken()) {
+        judged = reject(std::move(judged), node.reason, "node '" + key.node + "': " + node.why);
+        judged.waits = node.waits;
+        return judged;
     }
-    if (const auto who = rightful(mirror, here, mirror.claims(spec.network_uid, spec.mac)); who && *who != key)
-        return reject(std::move(judged), Reason::kTakenMac,
-                      "MAC address " + spec.mac.to_string() + " is that of the older " + ref_of(*who));
+    if (node.node.uid != record.uid) return reject(std::move(judged), Reason::kUnknownNode, "'uid' is not that of node '" + key.node + "'");
+    const auto peer = tunnel_end(here, node.node);
+    if (!peer)
+        return reject(std::move(judged), Reason::kUnfitNode,
+                      "node '" + key.node + "' has no " + (here.ipv4 ? "IPv4" : "IPv6") + " address for tunnels, which this node uses");
+    judged.spec.peer = *peer;
+    const auto local = here.networks.find(record.network);
+    if (local == here.networks.end())
+        return wait(std::move(judged), Reason::kUnknownNetwork, "network " + record.network + " is not shared with this node");
+    for (const auto& address : {record.ipv4, record.ipv6}) {
+        if (!address) continue;
+        judged = judge_place(mirror, local->second, record.uid, *address, std::move(judged));
+        if (!judged.taken()) return judged;
+    }
     return judged;
-}
-
-std::optional<EndpointKey> rightful(const Mirror& mirror, const Here& here, const Claims& claims) {
-    for (const auto& [revision, key] : claims)
-        if (judge_alone(mirror, here, key).taken()) return key;
-    return std::nullopt;
 }
 
 }  // namespace fastnet::cluster

@@ -63,10 +63,7 @@ struct JudgedEndpoint : Judgement {
 
 /// The node of that name; not this one.
 JudgedNode judge_node(const Mirror& mirror, const Here& here, const std::string& name);
+/// All but whether somebody else has the same address or MAC: RemotePlan knows.
 JudgedEndpoint judge_endpoint(const Mirror& mirror, const Here& here, const EndpointKey& key);
-
-/// The first among @p claims that would be taken if nobody else claimed anything: the oldest one, so that nobody takes over what another
-/// has. Nullopt: none.
-std::optional<EndpointKey> rightful(const Mirror& mirror, const Here& here, const Claims& claims);
 
 }  // namespace fastnet::cluster

@@ -14,23 +14,12 @@ auto* find_in(Map& map, const Key& key) {
     return found == map.end() ? nullptr : &found->second;
 }
 
-template <typename Map, typename Key>
-const Claims& claims_in(const Map& map, const Key& key) {
-    static const Claims kNone;
-    const Claims* const found = find_in(map, key);
-    return found == nullptr ? kNone : *found;
-}
-
-template <typename Map, typename Key>
-void claim(Map& map, const Key& key, std::int64_t create_revision, const EndpointKey& who) {
-    map[key].emplace(create_revision, who);
-}
-
-template <typename Map, typename Key>
-void unclaim(Map& map, const Key& key, std::int64_t create_revision, const EndpointKey& who) {
+/// Takes @p what out of the set at @p key, and the set when it is empty.
+template <typename Map, typename Key, typename What>
+void remove_from(Map& map, const Key& key, const What& what) {
     const auto found = map.find(key);
     if (found == map.end()) return;
-    found->second.erase({create_revision, who});
+    found->second.erase(what);
     if (found->second.empty()) map.erase(found);
 }
 
@@ -48,11 +37,11 @@ Touched Mirror::reset(const std::vector<KeyValue>& all, std::int64_t revision) {
     std::set<std::string> there;
     for (const KeyValue& kv : all) there.insert(kv.key);
     std::vector<std::string> gone;
-    for (const auto& [path, mod_revision] : mod_revisions_)
+    for (const auto& [path, known] : known_)
         if (!there.contains(path)) gone.push_back(path);
     for (const std::string& path : gone) erase(path, touched);
     for (const KeyValue& kv : all)
-        if (const std::int64_t* const known = find_in(mod_revisions_, kv.key); known == nullptr || *known != kv.mod_revision)
+        if (const Known* const known = find_in(known_, kv.key); known == nullptr || known->mod_revision != kv.mod_revision)
             put(kv, touched);
     deleted_.clear();
     revision_ = revision;
@@ -64,8 +53,8 @@ Touched Mirror::apply(const std::vector<WatchEvent>& events, std::int64_t revisi
     for (const WatchEvent& event : events) {
         // After a reconnect the last events come again; those of the last revision may be pieces of one transaction.
         if (event.kv.mod_revision < revision_) continue;
-        const std::int64_t* const known = find_in(mod_revisions_, event.kv.key);
-        if (known != nullptr && event.kv.mod_revision <= *known) continue;
+        const Known* const known = find_in(known_, event.kv.key);
+        if (known != nullptr && event.kv.mod_revision <= known->mod_revision) continue;
         const std::int64_t* const deleted = find_in(deleted_, event.kv.key);
         if (deleted != nullptr && event.kv.mod_revision <= *deleted) continue;
         if (event.deleted)
@@ -80,8 +69,8 @@ Touched Mirror::apply(const std::vector<WatchEvent>& events, std::int64_t revisi
 Touched Mirror::wrote(const Txn& txn, std::int64_t revision) {
     Touched touched;
     for (const TxnOp& op : txn.then) {
-        const std::int64_t* const known = find_in(mod_revisions_, op.key);
-        if (known != nullptr && *known >= revision) continue;  // the watch was faster
+        const Known* const known = find_in(known_, op.key);
+        if (known != nullptr && known->mod_revision >= revision) continue;  // the watch was faster
         if (op.kind == TxnOp::Kind::kDelete) {
             erase(op.key, touched);
             if (revision > revision_) deleted_.insert_or_assign(op.key, revision);
@@ -95,8 +84,8 @@ Touched Mirror::wrote(const Txn& txn, std::int64_t revision) {
 }
 
 std::int64_t Mirror::mod_revision(const Key& key) const {
-    const std::int64_t* const found = find_in(mod_revisions_, keys_.path(key));
-    return found == nullptr ? 0 : *found;
+    const Known* const found = find_in(known_, keys_.path(key));
+    return found == nullptr ? 0 : found->mod_revision;
 }
 
 bool Mirror::is_unreadable(const Key& key) const {
@@ -130,9 +119,8 @@ const Entry<NetworkRecord>* Mirror::network(const std::string& name) const {
 }
 
 const Entry<NetworkRecord>* Mirror::network_of(const std::string& uid) const {
-    for (const auto& [name, entry] : networks_)
-        if (entry.record.uid == uid) return &entry;
-    return nullptr;
+    const auto* const names = find_in(names_of_network_, uid);
+    return names == nullptr ? nullptr : network(*names->begin());
 }
 
 const Entry<BlockRecord>* Mirror::block(const BlockKey& key) const {
@@ -141,14 +129,6 @@ const Entry<BlockRecord>* Mirror::block(const BlockKey& key) const {
 
 const Entry<EndpointRecord>* Mirror::endpoint(const EndpointKey& key) const {
     return find_in(endpoints_, key);
-}
-
-const Claims& Mirror::claims(const std::string& network, const IpAddress& address) const {
-    return claims_in(by_address_, std::pair{network, address});
-}
-
-const Claims& Mirror::claims(const std::string& network, const MacAddress& mac) const {
-    return claims_in(by_mac_, std::pair{network, mac});
 }
 
 /// 0: unknown, or not readable.
@@ -173,19 +153,32 @@ std::vector<EndpointKey> Mirror::endpoints_of_node(const std::string& name) cons
 std::vector<EndpointKey> Mirror::endpoints_of_network(const std::string& uid) const {
     std::set<EndpointKey> found;
     for (auto it = by_address_.lower_bound({uid, IpAddress{}}); it != by_address_.end() && it->first.first == uid; ++it)
-        for (const auto& [revision, key] : it->second) found.insert(key);
+        found.insert(it->second.begin(), it->second.end());
     return {found.begin(), found.end()};
 }
 
-std::uint64_t Mirror::count_blocks(const std::string& network, Family family) const {
-    std::uint64_t count = 0;
-    for (auto it = blocks_.lower_bound({network, IpPrefix{}}); it != blocks_.end() && it->first.network == network; ++it)
-        count += it->first.prefix.family() == family ? 1 : 0;
-    return count;
+std::uint64_t Mirror::count_blocks(const std::string& network, Family family, std::uint8_t length) const {
+    const std::uint64_t* const count = find_in(block_counts_, std::tuple{network, family, length});
+    return count == nullptr ? 0 : *count;
+}
+
+const std::set<BlockKey>& Mirror::blocks_of_node(const std::string& uid) const {
+    static const std::set<BlockKey> kNone;
+    const auto* const found = find_in(blocks_of_node_, uid);
+    return found == nullptr ? kNone : *found;
+}
+
+std::optional<std::string> Mirror::overflow() const {
+    if (known_.size() <= kMostKeys && bytes_ <= kMostBytes) return std::nullopt;
+    return "etcd has too much below " + keys_.root() + ": " + std::to_string(known_.size()) + " keys of " + std::to_string(bytes_) +
+           " bytes, and a node follows " + std::to_string(kMostKeys) + " and " + std::to_string(kMostBytes) + " at most";
 }
 
 void Mirror::put(const KeyValue& kv, Touched& touched) {
-    mod_revisions_[kv.key] = kv.mod_revision;
+    Known& known = known_[kv.key];
+    bytes_ -= known.bytes;
+    known = {kv.mod_revision, kv.key.size() + kv.value.size()};
+    bytes_ += known.bytes;
     const auto report = [&](std::string why) {
         if (touched.unreadable.size() < kMostUnreadable) touched.unreadable.push_back({kv.key, kv.mod_revision, std::move(why)});
     };
@@ -213,13 +206,15 @@ void Mirror::put(const KeyValue& kv, Touched& touched) {
         if (const auto* const entry = this->vtep(vtep->address)) touch_node(entry->record.name, touched);
     } else if (const auto* const network = std::get_if<NetworkKey>(&*key)) {
         keep(networks_, network->name, named(decode_network(kv.value), network->name));
+        if (const auto* const entry = this->network(network->name)) names_of_network_[entry->record.uid].insert(network->name);
         touched.networks = true;
     } else if (const auto* const block = std::get_if<BlockKey>(&*key)) {
         keep(blocks_, *block, decode_block(kv.value));
+        if (const auto* const entry = this->block(*block)) index(*block, entry->record);
         touch_block(*block, touched);
     } else if (const auto* const endpoint = std::get_if<EndpointKey>(&*key)) {
         keep(endpoints_, *endpoint, decode_endpoint(kv.value));
-        if (const auto* const entry = this->endpoint(*endpoint)) index(*endpoint, *entry);
+        if (const auto* const entry = this->endpoint(*endpoint)) index(*endpoint, entry->record);
         touched.endpoints.insert(*endpoint);
     } else {
         touched.networks = true;
@@ -231,7 +226,10 @@ void Mirror::put(const KeyValue& kv, Touched& touched) {
 }
 
 void Mirror::erase(const std::string& path, Touched& touched) {
-    if (mod_revisions_.erase(path) == 0) return;
+    const auto known = known_.find(path);
+    if (known == known_.end()) return;
+    bytes_ -= known->second.bytes;
+    known_.erase(known);
     touched.readable.push_back(path);
     if (const auto key = keys_.parse(path)) forget(*key, touched);
 }
@@ -246,13 +244,21 @@ void Mirror::forget(const Key& key, Touched& touched) {
         touch_node(found->second.record.name, touched);
         vteps_.erase(found);
     } else if (const auto* const network = std::get_if<NetworkKey>(&key)) {
-        touched.networks |= networks_.erase(network->name) != 0;
+        const auto found = networks_.find(network->name);
+        if (found == networks_.end()) return;
+        remove_from(names_of_network_, found->second.record.uid, network->name);
+        touched.networks = true;
+        networks_.erase(found);
     } else if (const auto* const block = std::get_if<BlockKey>(&key)) {
-        if (blocks_.erase(*block) != 0) touch_block(*block, touched);
+        const auto found = blocks_.find(*block);
+        if (found == blocks_.end()) return;
+        unindex(*block, found->second.record);
+        touch_block(*block, touched);
+        blocks_.erase(found);
     } else if (const auto* const endpoint = std::get_if<EndpointKey>(&key)) {
         const auto found = endpoints_.find(*endpoint);
         if (found == endpoints_.end()) return;
-        unindex(*endpoint, found->second);
+        unindex(*endpoint, found->second.record);
         touched.endpoints.insert(*endpoint);
         endpoints_.erase(found);
     } else {
@@ -269,19 +275,28 @@ void Mirror::touch_block(const BlockKey& key, Touched& touched) const {
     touched.blocks = true;
     const auto end = by_address_.upper_bound({key.network, key.prefix.last()});
     for (auto it = by_address_.lower_bound({key.network, key.prefix.address()}); it != end; ++it)
-        for (const auto& [revision, endpoint] : it->second) touched.endpoints.insert(endpoint);
+        touched.endpoints.insert(it->second.begin(), it->second.end());
 }
 
-void Mirror::index(const EndpointKey& key, const Entry<EndpointRecord>& entry) {
-    for (const auto& address : {entry.record.ipv4, entry.record.ipv6})
-        if (address) claim(by_address_, std::pair{entry.record.network, *address}, entry.create_revision, key);
-    claim(by_mac_, std::pair{entry.record.network, entry.record.mac}, entry.create_revision, key);
+void Mirror::index(const EndpointKey& key, const EndpointRecord& record) {
+    for (const auto& address : {record.ipv4, record.ipv6})
+        if (address) by_address_[{record.network, *address}].insert(key);
 }
 
-void Mirror::unindex(const EndpointKey& key, const Entry<EndpointRecord>& entry) {
-    for (const auto& address : {entry.record.ipv4, entry.record.ipv6})
-        if (address) unclaim(by_address_, std::pair{entry.record.network, *address}, entry.create_revision, key);
-    unclaim(by_mac_, std::pair{entry.record.network, entry.record.mac}, entry.create_revision, key);
+void Mirror::unindex(const EndpointKey& key, const EndpointRecord& record) {
+    for (const auto& address : {record.ipv4, record.ipv6})
+        if (address) remove_from(by_address_, std::pair{record.network, *address}, key);
+}
+
+void Mirror::index(const BlockKey& key, const BlockRecord& record) {
+    blocks_of_node_[record.uid].insert(key);
+    ++block_counts_[{key.network, key.prefix.family(), key.prefix.length()}];
+}
+
+void Mirror::unindex(const BlockKey& key, const BlockRecord& record) {
+    remove_from(blocks_of_node_, record.uid, key);
+    const auto count = block_counts_.find({key.network, key.prefix.family(), key.prefix.length()});
+    if (count != block_counts_.end() && --count->second == 0) block_counts_.erase(count);
 }
 
 }  // namespace fastnet::cluster

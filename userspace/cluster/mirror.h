@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -45,9 +46,6 @@ struct Touched {
     bool anything() const { return !nodes.empty() || !endpoints.empty() || networks || blocks; }
 };
 
-/// Who claims one address, or one MAC, of a network: the oldest key first.
-using Claims = std::set<std::pair<std::int64_t, EndpointKey>>;
-
 class Mirror {
 public:
     explicit Mirror(KeySpace keys) : keys_{std::move(keys)} {}
@@ -62,7 +60,7 @@ public:
 
     const KeySpace& keys() const { return keys_; }
     std::int64_t revision() const { return revision_; }
-    std::size_t size() const { return mod_revisions_.size(); }
+    std::size_t size() const { return known_.size(); }
     /// 0 if there is no such key; also of those that are unreadable.
     std::int64_t mod_revision(const Key& key) const;
     /// There is such a key, and it cannot be read: a newer node's, or damaged.
@@ -77,15 +75,21 @@ public:
     const Entry<NodeRecord>* node(const std::string& name) const;
     const Entry<VtepRecord>* vtep(const IpAddress& address) const;
     const Entry<NetworkRecord>* network(const std::string& name) const;
+    /// Of several with one uid the first by name.
     const Entry<NetworkRecord>* network_of(const std::string& uid) const;
     const Entry<BlockRecord>* block(const BlockKey& key) const;
     const Entry<EndpointRecord>* endpoint(const EndpointKey& key) const;
-    const Claims& claims(const std::string& network, const IpAddress& address) const;
-    const Claims& claims(const std::string& network, const MacAddress& mac) const;
     std::vector<EndpointKey> endpoints_of_node(const std::string& name) const;
     std::vector<EndpointKey> endpoints_of_network(const std::string& uid) const;
-    /// Blocks of one network and family, whoever has them.
-    std::uint64_t count_blocks(const std::string& network, Family family) const;
+    /// Blocks of one network, family and length, whoever has them.
+    std::uint64_t count_blocks(const std::string& network, Family family, std::uint8_t length) const;
+    /// Those of one node, by its uid.
+    const std::set<BlockKey>& blocks_of_node(const std::string& uid) const;
+
+    /// More than a node can hold: "what: why". What is known is right, but the watch cannot be followed any further.
+    std::optional<std::string> overflow() const;
+    static constexpr std::size_t kMostKeys = 300'000;                          ///< some 3 KiB of memory each, as measured by bench/scale
+    static constexpr std::size_t kMostBytes = std::size_t{128} * 1024 * 1024;  ///< of paths and values
 
 private:
     std::int64_t create_revision(const std::string& path) const;
@@ -96,12 +100,19 @@ private:
     void forget(const Key& key, Touched& touched);
     void touch_node(const std::string& name, Touched& touched) const;
     void touch_block(const BlockKey& key, Touched& touched) const;
-    void index(const EndpointKey& key, const Entry<EndpointRecord>& entry);
-    void unindex(const EndpointKey& key, const Entry<EndpointRecord>& entry);
+    void index(const EndpointKey& key, const EndpointRecord& record);
+    void unindex(const EndpointKey& key, const EndpointRecord& record);
+    void index(const BlockKey& key, const BlockRecord& record);
+    void unindex(const BlockKey& key, const BlockRecord& record);
 
     KeySpace keys_;
     std::int64_t revision_ = 0;
-    std::map<std::string, std::int64_t> mod_revisions_;  ///< by path: of every key, unreadable ones too
+    struct Known {
+        std::int64_t mod_revision = 0;
+        std::size_t bytes = 0;
+    };
+    std::map<std::string, Known> known_;  ///< by path: every key, unreadable ones too
+    std::size_t bytes_ = 0;
     /// By path: what this node deleted at a revision that the watch has not come to. What it still brings is older.
     std::map<std::string, std::int64_t> deleted_;
     std::map<std::string, Entry<NodeRecord>> nodes_;
@@ -109,8 +120,10 @@ private:
     std::map<std::string, Entry<NetworkRecord>> networks_;
     std::map<BlockKey, Entry<BlockRecord>> blocks_;
     std::map<EndpointKey, Entry<EndpointRecord>> endpoints_;
-    std::map<std::pair<std::string, IpAddress>, Claims> by_address_;
-    std::map<std::pair<std::string, MacAddress>, Claims> by_mac_;
+    std::map<std::pair<std::string, IpAddress>, std::set<EndpointKey>> by_address_;  ///< of a network
+    std::map<std::string, std::set<std::string>> names_of_network_;                  ///< by uid
+    std::map<std::string, std::set<BlockKey>> blocks_of_node_;                       ///< by uid
+    std::map<std::tuple<std::string, Family, std::uint8_t>, std::uint64_t> block_counts_;
 };
 
 }  // namespace fastnet::cluster

@@ -174,9 +174,9 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
     const auto& layout = local.layout(family);
     if (!layout) return;
     const std::string& uid = own.network.uid;
-    BlockUse use{0, 0, family == Family::kIpv4 ? own.wants_ipv4_block : own.wants_ipv6_block};
+    BlockUse use{.wanted = family == Family::kIpv4 ? own.wants_ipv4_block : own.wants_ipv6_block};
     std::set<IpPrefix> here;
-    const OwnBlock* idle = nullptr;
+    std::vector<const OwnBlock*> idle;
     for (const OwnBlock& block : own.blocks) {
         if (block.prefix.family() != family) continue;
         here.insert(block.prefix);
@@ -194,9 +194,8 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
                                           " by now: endpoints in it are not shown to other nodes; detach and attach them again"});
             continue;
         }
-        use.total += block.size;
-        use.free += block.free;
-        if (block.free == block.size && idle == nullptr) idle = &block;
+        use.add(block);
+        if (block.free == block.size) idle.push_back(&block);
     }
     // An endpoint that came while the network was being shared: its block was not claimed with it.
     for (const auto& [block, endpoint] : blocks_of_endpoints(own, *layout)) {
@@ -212,29 +211,34 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
             steps.push_back(TakeBlock{uid, block, block_txn(mirror, self, key, put_block(mirror, self, key))});
     }
     // Claimed before a crash, and not on record here.
-    for (auto it = mirror.blocks().lower_bound({uid, IpPrefix{}}); it != mirror.blocks().end() && it->first.network == uid; ++it)
-        if (it->first.prefix.family() == family && it->second.record.uid == self.uid && !here.contains(it->first.prefix) &&
-            layout->is_block(it->first.prefix)) {
-            steps.push_back(TakeBlock{uid, it->first.prefix, std::nullopt});
-            return;
-        }
-    const std::uint64_t taken = mirror.count_blocks(uid, family);
-    if (!wiped && wants_block(use, *layout, taken)) {
-        const auto prefix = pick_block(*layout, self.uid + uid, taken, [&](const IpPrefix& one) {
-            return mirror.mod_revision(BlockKey{uid, one}) != 0;
+    bool recovers = false;
+    for (const BlockKey& key : mirror.blocks_of_node(self.uid)) {
+        if (key.network != uid || here.contains(key.prefix) || !layout->is_block(key.prefix)) continue;
+        steps.push_back(TakeBlock{uid, key.prefix, std::nullopt});
+        recovers = true;
+    }
+    if (recovers) return;
+    const std::uint64_t taken = mirror.count_blocks(uid, family, layout->length);
+    const std::uint64_t more = wiped ? 0 : blocks_to_take(use, *layout, taken);
+    std::set<IpPrefix> chosen;
+    while (chosen.size() < more) {
+        const auto prefix = pick_block(*layout, self.uid + uid, taken + chosen.size(), [&](const IpPrefix& one) {
+            return chosen.contains(one) || mirror.mod_revision(BlockKey{uid, one}) != 0;
         });
-        if (!prefix) {
-            if (use.free == 0)
-                steps.push_back(
-                    BlockProblem{own.network.name, "no free block is left in " + layout->range.to_string() +
-                                                       ": `fastnet agent --forget NODE` frees those of a node that is gone for good"});
-            return;
-        }
+        if (!prefix) break;
+        chosen.insert(*prefix);
         const BlockKey key{uid, *prefix};
         steps.push_back(TakeBlock{uid, *prefix, block_txn(mirror, self, key, put_block(mirror, self, key))});
-    } else if (idle != nullptr && use.total > idle->size && (use.free - idle->size) * 2 > use.total - idle->size && !use.wanted) {
-        const BlockKey key{uid, idle->prefix};
-        steps.push_back(ReturnBlock{uid, idle->prefix, block_txn(mirror, self, key, TxnOp::erase(mirror.keys().path(key)))});
+    }
+    if (chosen.size() < more && use.free == 0)
+        steps.push_back(BlockProblem{own.network.name, "no free block is left in " + layout->range.to_string() +
+                                                           ": `fastnet agent --forget NODE` frees those of a node that is gone for good"});
+    if (more != 0) return;
+    for (const OwnBlock* const block : idle) {
+        if (!can_spare(use, *block, *layout, taken)) break;
+        use.remove(*block);
+        const BlockKey key{uid, block->prefix};
+        steps.push_back(ReturnBlock{uid, block->prefix, block_txn(mirror, self, key, TxnOp::erase(mirror.keys().path(key)))});
     }
 }
 
@@ -268,6 +272,11 @@ Registration plan_registration(const Mirror& mirror, const Self& self, std::int6
         return {std::nullopt, "node name " + in_quotes(self.name) + " has an entry in etcd that cannot be read"};
     if (node != nullptr && node->record.uid != self.uid)
         return {std::nullopt, "node name " + in_quotes(self.name) + " is held by another node (uid " + node->record.uid + ")"};
+    for (const auto& [name, other] : mirror.nodes())
+        if (name != self.name && other.record.uid == self.uid)
+            return {std::nullopt, "node " + in_quotes(name) + " is alive and has this node's uid " + self.uid +
+                                      ": one of the two disks is a copy; give that machine an /etc/machine-id of its own "
+                                      "(`systemd-machine-id-setup` after removing the file) and restart its agent"};
     const std::vector<IpAddress> addresses = addresses_of(self);
     bool complete = node != nullptr && node->record == wanted && node->lease == lease;
     Txn txn;
@@ -393,8 +402,8 @@ std::vector<BlockStep> plan_blocks(const Mirror& mirror, const Self& self, const
         for (const Family family : {Family::kIpv4, Family::kIpv6}) plan_family(mirror, self, one, family, wiped, steps);
     }
     // Of networks that this node has left.
-    for (const auto& [key, entry] : mirror.blocks()) {
-        if (entry.record.uid != self.uid || shared.contains(key.network)) continue;
+    for (const BlockKey& key : mirror.blocks_of_node(self.uid)) {
+        if (shared.contains(key.network)) continue;
         steps.push_back(ReturnBlock{key.network, key.prefix, block_txn(mirror, self, key, TxnOp::erase(mirror.keys().path(key)))});
     }
     return steps;

@@ -198,14 +198,16 @@ void RemotePlan::judge_endpoints(const Mirror& mirror, Time now, std::optional<T
             if (applied_.contains(key)) drop(key);
             continue;
         }
-        settle_claims(mirror, key);
         judge(mirror, key, now, wiped_until);
     }
 }
 
 void RemotePlan::judge(const Mirror& mirror, const EndpointKey& key, Time now, std::optional<Time> wiped_until) {
     ++judged_;
-    const JudgedEndpoint judged = judge_endpoint(mirror, here_, key);
+    JudgedEndpoint judged = judge_endpoint(mirror, here_, key);
+    const Entry<EndpointRecord>* const entry = mirror.endpoint(key);
+    settle_claims(key, entry == nullptr ? 0 : entry->create_revision, judged);
+    reject_if_taken(key, judged);
     const auto applied = applied_.find(key);
     to_put_.erase(key);
     to_drop_.erase(key);
@@ -218,7 +220,7 @@ void RemotePlan::judge(const Mirror& mirror, const EndpointKey& key, Time now, s
         to_put_.emplace(key, judged.spec);
         return;
     }
-    const bool there = mirror.endpoint(key) != nullptr;
+    const bool there = entry != nullptr;
     if (there) refusals_.push_back({judged.spec.ref, mirror.mod_revision(key), judged.reason, judged.why});
     if (applied == applied_.end()) {
         kept_.erase(key);
@@ -236,29 +238,45 @@ void RemotePlan::judge(const Mirror& mirror, const EndpointKey& key, Time now, s
     }
 }
 
-/// Who is rightful for what @p key claims, or claimed before, may be somebody else now: both are judged.
-void RemotePlan::settle_claims(const Mirror& mirror, const EndpointKey& key) {
-    std::vector<Claim> claims;
-    if (const Entry<EndpointRecord>* const entry = mirror.endpoint(key))
-        claims = claims_of(entry->record.network, entry->record.ipv4, entry->record.ipv6, entry->record.mac);
-    std::vector<Claim> all = claims;
-    if (const auto before = claims_.find(key); before != claims_.end()) all.insert(all.end(), before->second.begin(), before->second.end());
-    if (claims.empty())
-        claims_.erase(key);
+/// Who has what @p key claims, or claimed before, may be somebody else now: both are judged.
+void RemotePlan::settle_claims(const EndpointKey& key, std::int64_t created, const JudgedEndpoint& judged) {
+    Claimed now{created, {}};
+    if (judged.taken()) now.claims = claims_of(judged.spec.network_uid, judged.spec.ipv4, judged.spec.ipv6, judged.spec.mac);
+    const auto known = claimed_.find(key);
+    Claimed before = known == claimed_.end() ? Claimed{} : std::move(known->second);
+    const auto holder = [&](const Claim& claim) {
+        const auto found = claimants_.find(claim);
+        return found == claimants_.end() ? std::nullopt : std::optional{found->second.begin()->second};
+    };
+    std::map<Claim, std::optional<EndpointKey>> holders;
+    for (const auto* const claims : {&before.claims, &now.claims})
+        for (const Claim& claim : *claims) holders.try_emplace(claim, holder(claim));
+    for (const Claim& claim : before.claims) {
+        const auto found = claimants_.find(claim);
+        found->second.erase({before.created, key});
+        if (found->second.empty()) claimants_.erase(found);
+    }
+    for (const Claim& claim : now.claims) claimants_[claim].emplace(created, key);
+    for (const auto& [claim, old] : holders)
+        if (const auto who = holder(claim); who != old)
+            for (const auto& one : {who, old})
+                if (one && *one != key) dirty_.insert(*one);
+    if (now.claims.empty())
+        claimed_.erase(key);
     else
-        claims_.insert_or_assign(key, std::move(claims));
-    for (const Claim& claim : all) {
-        const auto who =
-            std::visit([&](const auto& what) { return rightful(mirror, here_, mirror.claims(claim.first, what)); }, claim.second);
-        const auto holder = holders_.find(claim);
-        const auto before = holder == holders_.end() ? std::nullopt : std::optional{holder->second};
-        if (who == before) continue;
-        for (const auto& one : {who, before})
-            if (one && *one != key) dirty_.insert(*one);
-        if (who)
-            holders_.insert_or_assign(claim, *who);
-        else
-            holders_.erase(claim);
+        claimed_.insert_or_assign(key, std::move(now));
+}
+
+void RemotePlan::reject_if_taken(const EndpointKey& key, JudgedEndpoint& judged) const {
+    if (!judged.taken()) return;
+    for (const Claim& claim : claimed_.at(key).claims) {
+        const EndpointKey& who = claimants_.at(claim).begin()->second;
+        if (who == key) continue;
+        const auto* const address = std::get_if<IpAddress>(&claim.second);
+        judged.reason = address != nullptr ? Reason::kTakenAddress : Reason::kTakenMac;
+        judged.why = (address != nullptr ? "address " + address->to_string() : "MAC address " + judged.spec.mac.to_string()) +
+                     " is that of the older " + ref_of(who);
+        return;
     }
 }
 

@@ -66,7 +66,8 @@ private:
     void judge_nodes(const Mirror& mirror, Time now, std::optional<Time> wiped_until);
     void judge_endpoints(const Mirror& mirror, Time now, std::optional<Time> wiped_until);
     void judge(const Mirror& mirror, const EndpointKey& key, Time now, std::optional<Time> wiped_until);
-    void settle_claims(const Mirror& mirror, const EndpointKey& key);
+    void settle_claims(const EndpointKey& key, std::int64_t created, const JudgedEndpoint& judged);
+    void reject_if_taken(const EndpointKey& key, JudgedEndpoint& judged) const;
     void expire(Time now);
     void drop(const EndpointKey& key);
     void make_room(const EndpointKey& key, const RemoteSpec& spec);
@@ -77,8 +78,15 @@ private:
     std::set<std::string> dirty_nodes_;
     std::set<EndpointKey> dirty_;
 
-    std::map<EndpointKey, std::vector<Claim>> claims_;  ///< of every key that was judged
-    std::map<Claim, EndpointKey> holders_;              ///< rightful() as it was when it was asked last
+    /// Who would be taken if nobody else claimed the same: the oldest key first, and that one has it, so that nobody takes over what
+    /// another has.
+    using Claimants = std::set<std::pair<std::int64_t, EndpointKey>>;
+    std::map<Claim, Claimants> claimants_;
+    struct Claimed {
+        std::int64_t created = 0;
+        std::vector<Claim> claims{};
+    };
+    std::map<EndpointKey, Claimed> claimed_;  ///< what each key stands for in claimants_
 
     std::map<std::string, RemoteNode> applied_nodes_;
     std::map<EndpointKey, RemoteSpec> applied_;

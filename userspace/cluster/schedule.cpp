@@ -60,6 +60,11 @@ void Schedule::succeeded() {
     retry_.reset();
 }
 
+void Schedule::keep_quiet(Time until) {
+    quiet_until_ = until;
+    publish_dirty_ = true;
+}
+
 void Schedule::publish_begins() {
     publish_at_.reset();
     // What happens from here on is one more round's.
@@ -105,7 +110,7 @@ bool Schedule::take_end_of_hold_off(Time now) {
 Schedule::Time Schedule::wake_at(Time now, std::optional<Time> deadline) const {
     if (must_publish(now)) return now;
     Time until = now + kBeat;
-    for (const auto& when : {retry_, publish_at_, remote_at_, hold_off_, deadline})
+    for (const auto& when : {retry_, publish_at_, quiet_until_, remote_at_, hold_off_, deadline})
         if (when && *when > now) until = std::min(until, *when);
     return until;
 }

@@ -51,6 +51,8 @@ public:
     void failed(Time now);
     void succeeded();
 
+    /// Until @p until nothing is published, whatever happens.
+    void keep_quiet(Time until);
     void publish_begins();
     /// @p stale: somebody else wrote meanwhile.
     void publish_ended(bool done, bool stale, Time now);
@@ -58,6 +60,7 @@ public:
     void remote_begins() { remote_at_.reset(); }
     void remote_read() { remote_stale_ = false; }
     void remote_failed(Time now);
+    void remote_busy(Time now) { remote_at_ = now + kFirstPause; }
 
     // --- what is to be done ---
     bool must_begin(Time now) const { return !begun_ && is_due(retry_, now); }
@@ -66,7 +69,9 @@ public:
     bool take_period(Time now);
     bool must_read_node() const { return own_dirty_; }
     bool must_connect(Time now) const { return begun_ && !synced_ && is_due(retry_, now); }
-    bool must_publish(Time now) const { return synced_ && connected_ && publish_dirty_ && is_due(retry_, now) && is_due(publish_at_, now); }
+    bool must_publish(Time now) const {
+        return synced_ && connected_ && publish_dirty_ && is_due(retry_, now) && is_due(publish_at_, now) && is_due(quiet_until_, now);
+    }
     bool must_apply(Time now) const { return synced_ && connected_ && is_due(remote_at_, now); }
     bool must_read_remote() const { return remote_stale_; }
     bool is_connected() const { return connected_; }
@@ -94,7 +99,8 @@ private:
     bool remote_stale_ = true;  ///< what this node has of others has to be read
     Duration pause_{};
     std::optional<Time> retry_;       ///< after a failure
-    std::optional<Time> publish_at_;  ///< not before
+    std::optional<Time> publish_at_;  ///< not before, unless something comes
+    std::optional<Time> quiet_until_;
     std::optional<Time> remote_at_;
     std::optional<Time> hold_off_;
     std::optional<Time> away_until_;

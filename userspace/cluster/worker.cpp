@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
+#include <fstream>
 #include <thread>
 #include <tuple>
 #include <utility>
@@ -25,9 +27,18 @@ constexpr std::size_t kChunk = 256;  // remote entries of one change: the node's
 constexpr auto kFairness = 5ms;      // between two chunks: commands that wait for the node's lock try every 2 ms
 constexpr int kMostRounds = 64;
 constexpr std::size_t kExamples = 20;
+constexpr auto kLockPatience =
+    300ms;  // commands hold it for tens of milliseconds; what is asked of this thread must not wait for long ones
+constexpr auto kLockAlarm = 60s;
+constexpr auto kRenameQuiet = 3s;  // a node that lives on the same lease, since its disk was copied, comes back within that
+constexpr std::size_t kMostProblems = 200;
+constexpr const char* kMoreProblems = "further problems";
 
 constexpr const char* kUidSetting = "uid";
 constexpr const char* kLeaseSetting = "lease";
+constexpr const char* kLeaseTimeSetting = "lease_ttl";  // as asked for: etcd may make it longer
+constexpr const char* kMachineSetting = "machine";
+constexpr const char* kNameSetting = "name";
 constexpr const char* kClusterSetting = "etcd_cluster";
 
 template <typename Number>
@@ -35,6 +46,13 @@ Number number_in(const std::optional<std::string>& text) {
     Number number{};
     if (text) std::from_chars(text->data(), text->data() + text->size(), number);
     return number;
+}
+
+/// Empty if there is none.
+std::string machine_id() {
+    std::string id;
+    std::ifstream{"/etc/machine-id"} >> id;
+    return id;
 }
 
 bool same(const OwnNetwork& a, const OwnNetwork& b) {
@@ -111,7 +129,10 @@ Status Worker::run() {
         const auto attempt = [&](Status (Worker::*step)(), const char* what) {
             if (Status done = (this->*step)(); done) {
                 schedule_.succeeded();
+                busy_since_.reset();
                 if (schedule_.is_connected()) reason_.clear();
+            } else if (is_busy(done.error())) {
+                schedule_.failed(Clock::now());
             } else if (!stopping()) {
                 fail(std::string{what} + ": " + done.error().message);
             }
@@ -147,14 +168,8 @@ Status Worker::run() {
 Status Worker::begin() {
     // Also makes the node ready for overlay networks that come from the others.
     CHECK_OK(prepare(paths_, {}));
-    auto uid = TRY(read_agent_setting(paths_, kUidSetting));
-    if (!uid || !is_uid(*uid)) {
-        uid = random_uid();
-        CHECK_OK(write_agent_setting(paths_, kUidSetting, uid));
-    }
-    self_.uid = *uid;
+    CHECK_OK(take_identity());
     CHECK_OK(set_cluster_name(paths_, self_.name));
-    lease_ = number_in<std::int64_t>(TRY(read_agent_setting(paths_, kLeaseSetting)));
     cluster_id_ = number_in<std::uint64_t>(TRY(read_agent_setting(paths_, kClusterSetting)));
     find_vteps();
     (void)node_changes_.take();
@@ -164,14 +179,38 @@ Status Worker::begin() {
     return ok();
 }
 
+Status Worker::take_identity() {
+    const auto read = [&](const char* key) -> Result<std::string> { return TRY(read_agent_setting(paths_, key)).value_or(std::string{}); };
+    const Remembered before{TRY(read(kUidSetting)), TRY(read(kMachineSetting)), TRY(read(kNameSetting))};
+    const OwnSide own = TRY(read_own_side(paths_));
+    const bool is_inhabited =
+        std::any_of(own.shared.begin(), own.shared.end(), [](const OwnNetwork& one) { return !one.endpoints.empty(); });
+    const std::string machine = machine_id();
+    const Identity identity = identify(before, machine, self_.name, is_inhabited);
+    if (!identity.notice.empty()) log(Severity::kWarning, identity.notice);
+    // The lease first: a crash in between must not leave this node on another one's.
+    if (identity.forgets_lease) CHECK_OK(write_agent_setting(paths_, kLeaseSetting, std::nullopt));
+    self_.uid = identity.new_uid ? random_uid() : before.uid;
+    if (identity.new_uid) CHECK_OK(write_agent_setting(paths_, kUidSetting, self_.uid));
+    if (identity.remembers_machine && machine != before.machine) CHECK_OK(write_agent_setting(paths_, kMachineSetting, machine));
+    lease_ = number_in<std::int64_t>(TRY(read_agent_setting(paths_, kLeaseSetting)));
+    lease_asked_ = std::chrono::seconds{number_in<std::int64_t>(TRY(read_agent_setting(paths_, kLeaseTimeSetting)))};
+    lease_is_old_ = identity.ends_lease && lease_ != 0;
+    if (!lease_is_old_ && before.name != self_.name) CHECK_OK(write_agent_setting(paths_, kNameSetting, self_.name));
+    return ok();
+}
+
+/// Somebody holds the node's lock: no failure unless it lasts.
+bool Worker::is_busy(const Error& error) {
+    if (error.sys_errno != EWOULDBLOCK) return false;
+    if (!busy_since_) busy_since_ = Clock::now();
+    return Clock::now() - *busy_since_ < kLockAlarm;
+}
+
 /// Reads everything and follows it from there.
 Status Worker::connect() {
     schedule_.watch_fell();
     watch_.reset();
-    {
-        const std::lock_guard lock{mutex_};
-        inbox_.clear();
-    }
     const RangeResult range = TRY(client_->range_prefix(mirror_->keys().root()));
     const bool replaced = cluster_id_ != 0 && range.cluster_id != cluster_id_;
     if (replaced || range.revision < mirror_->revision()) {
@@ -185,13 +224,13 @@ Status Worker::connect() {
     const bool was_away = lease_ != 0 && (mirror_->node(self_.name) == nullptr || mirror_->node(self_.name)->record.uid != self_.uid);
     if (was_away) schedule_.was_away(Clock::now());
     ++counters_.range_syncs;
+    if (auto overflow = mirror_->overflow())
+        return failed(*std::move(overflow), "delete what does not belong there: traffic goes on as it is");
     const std::uint64_t number = ++watch_number_;
+    inbox_.expect(number);
     watch_ = TRY(
         EtcdWatch::start(config_.etcd, mirror_->keys().root(), range.revision + 1, range.cluster_id, [this, number](WatchMessage message) {
-            {
-                const std::lock_guard lock{mutex_};
-                inbox_.emplace_back(number, std::move(message));
-            }
+            inbox_.push(number, std::move(message));
             wake();
         }));
     set_connected();
@@ -202,15 +241,10 @@ Status Worker::connect() {
 }
 
 void Worker::take_inbox() {
-    std::deque<std::pair<std::uint64_t, WatchMessage>> messages;
-    {
-        const std::lock_guard lock{mutex_};
-        messages.swap(inbox_);
-    }
-    for (const auto& [number, message] : messages) {
-        if (number != watch_number_) continue;
+    for (const WatchMessage& message : inbox_.take()) {
         if (const auto* const events = std::get_if<WatchEvents>(&message)) {
             take_events(*events);
+            if (take_overflow()) return;
         } else if (const auto* const connected = std::get_if<WatchConnected>(&message)) {
             url_ = connected->url;
             if (!schedule_.is_connected()) log(Severity::kInfo, "etcd: connected to " + url_);
@@ -227,6 +261,17 @@ void Worker::take_inbox() {
 void Worker::take_events(const WatchEvents& events) {
     absorb(mirror_->apply(events.events, events.revision));
     if (!node_gone_) look_for_wipe();
+}
+
+/// Nothing is removed for it: this node stays as it is until etcd can be read again.
+bool Worker::take_overflow() {
+    const auto overflow = mirror_->overflow();
+    if (!overflow) return false;
+    watch_.reset();
+    schedule_.watch_ended();
+    disconnect(*overflow);
+    schedule_.failed(Clock::now());
+    return true;
 }
 
 Status Worker::read_node() {
@@ -274,6 +319,8 @@ Status Worker::publish() {
 Status Worker::publish_all() {
     if (node_gone_) {
         CHECK_OK(withdraw());
+    } else if (lease_is_old_) {
+        CHECK_OK(end_old_lease());
     } else {
         CHECK_OK(ensure_lease());
         if (TRY(register_node())) {
@@ -314,20 +361,35 @@ Result<bool> Worker::register_node() {
     return registration.txn ? write(*registration.txn) : Result<bool>{true};
 }
 
+/// Renamed: what has the old name goes. Whoever else lives on that lease, since its disk is a copy of this one's, is let back in first, so
+/// that it is this node that finds its uid taken.
+Status Worker::end_old_lease() {
+    Status revoked = client_->revoke(lease_);
+    if (!revoked && revoked.error().kind != ErrorKind::kNotFound) return revoked;
+    CHECK_OK(write_agent_setting(paths_, kLeaseSetting, std::nullopt));
+    CHECK_OK(write_agent_setting(paths_, kNameSetting, self_.name));
+    lease_ = 0;
+    lease_is_old_ = false;
+    schedule_.keep_quiet(Clock::now() + kRenameQuiet);
+    return ok();
+}
+
 Status Worker::ensure_lease() {
     if (lease_ != 0 && lease_sure_ && keeper_->lease().id == lease_) return ok();
     if (lease_ != 0) {
         const auto left = client_->keep_alive(lease_);
         if (!left && left.error().kind != ErrorKind::kNotFound) return left.error();
         // One of another length is of an older configuration: it ends by itself, when everything is on the new one.
-        if (left && *left == config_.lease_ttl) {
+        if (left && (lease_asked_ == config_.lease_ttl || *left == config_.lease_ttl)) {
             lease_sure_ = true;
             keeper_->keep(lease_);
             return ok();
         }
     }
     const Lease lease = TRY(client_->grant(config_.lease_ttl));
+    CHECK_OK(write_agent_setting(paths_, kLeaseTimeSetting, std::to_string(config_.lease_ttl.count())));
     CHECK_OK(write_agent_setting(paths_, kLeaseSetting, std::to_string(lease.id)));
+    lease_asked_ = config_.lease_ttl;
     lease_ = lease.id;
     lease_sure_ = true;
     keeper_->keep(lease_);
@@ -509,6 +571,10 @@ bool Worker::apply_remote() {
     if (node_gone_ || !schedule_.must_apply(Clock::now())) return false;
     schedule_.remote_begins();
     const auto failed = [&](const Error& error) {
+        if (is_busy(error)) {
+            schedule_.remote_busy(Clock::now());
+            return false;
+        }
         ++counters_.failures;
         problem("remote endpoints", error.message);
         schedule_.remote_failed(Clock::now());
@@ -525,6 +591,7 @@ bool Worker::apply_remote() {
     if (!nothing) {
         const auto outcome = apply_remote_change(paths_, change);
         if (!outcome) return failed(outcome.error());
+        busy_since_.reset();
         remote_.done(*mirror_, change, *outcome);
         ++counters_.changes;
         problems_.erase("remote endpoints");
@@ -584,6 +651,10 @@ void Worker::fail(const std::string& why) {
 }
 
 void Worker::problem(const std::string& what, const std::string& why) {
+    if (problems_.size() >= kMostProblems && !problems_.contains(what)) {
+        if (what != kMoreProblems) problem(kMoreProblems, "there are more than " + std::to_string(kMostProblems));
+        if (what != kMoreProblems) return;
+    }
     problems_now_.insert(what);
     std::string& known = problems_[what];
     if (known != why) log(Severity::kWarning, what + ": " + why);

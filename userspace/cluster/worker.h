@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,6 +16,8 @@
 
 #include "loader/base/handle.h"
 #include "loader/base/result.h"
+#include "userspace/cluster/identity.h"
+#include "userspace/cluster/inbox.h"
 #include "userspace/cluster/lease_keeper.h"
 #include "userspace/cluster/node_changes.h"
 #include "userspace/cluster/own_plan.h"
@@ -102,15 +103,20 @@ private:
     Status connect();
     void take_inbox();
     void take_events(const WatchEvents& events);
+    bool take_overflow();
     Status read_node();
     void forget_node();
     Status publish();
     bool apply_remote();
     void wait();
 
+    Status take_identity();
+    bool is_busy(const Error& error);
+
     // Steps of publish().
     Status publish_all();
     Status withdraw();
+    Status end_old_lease();
     Status ensure_lease();
     Result<bool> register_node();
     Status publish_networks();
@@ -142,8 +148,8 @@ private:
     UniqueFd wake_fd_;
     NodeChanges node_changes_;
 
-    mutable std::mutex mutex_;  ///< of inbox, status and stopping
-    std::deque<std::pair<std::uint64_t, WatchMessage>> inbox_;
+    Inbox inbox_;
+    mutable std::mutex mutex_;  ///< of status and stopping
     ClusterStatus status_;
     bool stopping_ = false;
 
@@ -153,8 +159,11 @@ private:
     std::optional<EtcdWatch> watch_;
     std::uint64_t watch_number_ = 0;
     std::int64_t lease_ = 0;
-    bool lease_sure_ = false;           ///< nothing happened that may mean its end
-    std::int64_t tombstone_lease_ = 0;  ///< granted, and no tombstone was written on it
+    bool lease_is_old_ = false;  ///< of the name that this node had before
+    std::chrono::seconds lease_asked_{0};
+    std::optional<Clock::time_point> busy_since_;  ///< the node's lock is held by somebody
+    bool lease_sure_ = false;                      ///< nothing happened that may mean its end
+    std::int64_t tombstone_lease_ = 0;             ///< granted, and no tombstone was written on it
     std::optional<Mirror> mirror_;
     RemotePlan remote_;
     Rejections rejections_;

@@ -24,7 +24,7 @@ inline const KeySpace& keys() {
     return space;
 }
 
-/// blue, 10.9.0.0/20 and fd00:9::/64: blocks of /28 and /80.
+/// blue, 10.9.0.0/20 and fd00:9::/64: blocks of /28 and /88.
 inline NetworkRecord blue() {
     NetworkRecord record;
     record.uid = uid('b');

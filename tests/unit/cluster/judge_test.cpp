@@ -125,33 +125,8 @@ TEST_F(Judge, BothAddressesHaveToFit) {
     record.ipv6 = ip("fd00:9::2");
     etcd.put(EndpointKey{"b", 1}, encode(record), 1);
     EXPECT_EQ(endpoint().reason, Reason::kOutsideBlock);
-    etcd.add_block("b", '2', "fd00:9::/80");
+    etcd.add_block("b", '2', "fd00:9::/88");
     EXPECT_TRUE(endpoint().taken()) << endpoint().why;
-}
-
-TEST_F(Judge, TheOlderEntryKeepsAnAddressThatTwoClaim) {
-    etcd.add_endpoint("b", '2', 5, "10.9.0.2");
-    etcd.add_endpoint("b", '2', 1, "10.9.0.2", "02:42:00:00:00:01");
-    EXPECT_TRUE(endpoint(5).taken());
-    EXPECT_EQ(endpoint(1).reason, Reason::kTakenAddress);
-    etcd.add_endpoint("b", '2', 5, "10.9.0.3");
-    EXPECT_TRUE(endpoint(1).taken()) << "once it is free";
-    EXPECT_TRUE(endpoint(5).taken());
-}
-
-TEST_F(Judge, TheOlderEntryKeepsAMacThatTwoClaim) {
-    etcd.add_node("c", '3', "192.0.2.3");
-    etcd.add_block("c", '3', "10.9.0.16/28");
-    etcd.add_endpoint("c", '3', 1, "10.9.0.18", "02:42:00:00:00:01");
-    etcd.add_endpoint("b", '2', 1, "10.9.0.2", "02:42:00:00:00:01");
-    EXPECT_TRUE(endpoint(1, "c").taken());
-    EXPECT_EQ(endpoint(1, "b").reason, Reason::kTakenMac);
-}
-
-TEST_F(Judge, AnOlderEntryThatHasNoRightToItTakesNothing) {
-    etcd.add_endpoint("b", '7', 1, "10.9.0.2");  // another uid
-    etcd.add_endpoint("b", '2', 2, "10.9.0.2");
-    EXPECT_TRUE(endpoint(2).taken()) << endpoint(2).why;
 }
 
 }  // namespace

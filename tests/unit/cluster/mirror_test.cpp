@@ -61,7 +61,7 @@ TEST_F(ClusterMirror, ARangeTouchesOnlyWhatDiffers) {
     const Touched touched = etcd.mirror.reset(etcd.kvs, 501);
     EXPECT_EQ(touched.endpoints, (std::set<EndpointKey>{{"c", 1}}));
     EXPECT_EQ(etcd.mirror.endpoint({"c", 1}), nullptr);
-    EXPECT_TRUE(etcd.mirror.claims(uid('b'), ip("10.9.0.18")).empty());
+    EXPECT_EQ(etcd.mirror.endpoints_of_network(uid('b')), (std::vector<EndpointKey>{{"b", 1}}));
     EXPECT_EQ(etcd.mirror.revision(), 501);
 }
 
@@ -175,11 +175,66 @@ TEST_F(ClusterMirror, AFullReadEndsWhatIsKnownOfOwnDeletions) {
     EXPECT_EQ(etcd.mirror.apply({{false, changed}}, etcd.revision + 5).endpoints.size(), 1U);
 }
 
-TEST_F(ClusterMirror, CountsTheBlocksOfAFamily) {
-    etcd.add_block("b", '2', "fd00:9::/80");
-    EXPECT_EQ(etcd.mirror.count_blocks(uid('b'), Family::kIpv4), 2U);
-    EXPECT_EQ(etcd.mirror.count_blocks(uid('b'), Family::kIpv6), 1U);
-    EXPECT_EQ(etcd.mirror.count_blocks(uid('c'), Family::kIpv4), 0U);
+TEST_F(ClusterMirror, CountsTheBlocksOfAFamilyAndLength) {
+    etcd.add_block("b", '2', "fd00:9::/88");
+    etcd.add_block("b", '2', "10.9.0.64/27");
+    const auto count = [&](Family family, std::uint8_t length, char network = 'b') {
+        return etcd.mirror.count_blocks(uid(network), family, length);
+    };
+    EXPECT_EQ(count(Family::kIpv4, 28), 2U);
+    EXPECT_EQ(count(Family::kIpv4, 27), 1U);
+    EXPECT_EQ(count(Family::kIpv6, 88), 1U);
+    EXPECT_EQ(count(Family::kIpv4, 28, 'c'), 0U);
+    etcd.erase(BlockKey{uid('b'), prefix("10.9.0.0/28")});
+    etcd.put(BlockKey{uid('b'), prefix("10.9.0.16/28")}, "unreadable");
+    EXPECT_EQ(count(Family::kIpv4, 28), 0U);
+}
+
+TEST_F(ClusterMirror, KnowsTheBlocksOfEachNode) {
+    EXPECT_EQ(etcd.mirror.blocks_of_node(uid('2')), (std::set<BlockKey>{{uid('b'), prefix("10.9.0.0/28")}}));
+    etcd.add_block("c", '3', "10.9.0.0/28");  // it has another owner by now
+    EXPECT_TRUE(etcd.mirror.blocks_of_node(uid('2')).empty());
+    EXPECT_EQ(etcd.mirror.blocks_of_node(uid('3')).size(), 2U);
+    etcd.wipe();
+    EXPECT_TRUE(etcd.mirror.blocks_of_node(uid('3')).empty());
+}
+
+TEST_F(ClusterMirror, FindsANetworkByItsUid) {
+    ASSERT_NE(etcd.mirror.network_of(uid('b')), nullptr);
+    NetworkRecord record = blue();
+    record.name = "azure";
+    etcd.put(NetworkKey{"azure"}, encode(record));
+    EXPECT_EQ(etcd.mirror.network_of(uid('b'))->record.name, "azure") << "the first by name";
+    etcd.erase(NetworkKey{"azure"});
+    EXPECT_EQ(etcd.mirror.network_of(uid('b'))->record.name, "blue");
+    record = blue();
+    record.uid = uid('c');
+    etcd.put(NetworkKey{"blue"}, encode(record));
+    EXPECT_EQ(etcd.mirror.network_of(uid('b')), nullptr);
+    EXPECT_NE(etcd.mirror.network_of(uid('c')), nullptr);
+}
+
+TEST_F(ClusterMirror, SaysWhenItIsMoreThanANodeFollows) {
+    EXPECT_FALSE(etcd.mirror.overflow());
+    const std::string large(Mirror::kMostBytes / 8, 'x');
+    const auto path = [](int number) { return keys().root() + "nonsense/" + std::to_string(number); };
+    const auto put = [&](int number, const std::string& value) {
+        const std::int64_t revision = ++etcd.revision;
+        etcd.mirror.apply({{false, KeyValue{path(number), value, revision, revision, 1, 0, false}}}, revision);
+    };
+    for (int i = 0; i < 8; ++i) put(i, large);
+    EXPECT_TRUE(etcd.mirror.overflow());
+    put(0, "small");  // another value of the same key
+    EXPECT_FALSE(etcd.mirror.overflow());
+    put(0, large);
+    EXPECT_TRUE(etcd.mirror.overflow());
+    const std::int64_t revision = ++etcd.revision;
+    etcd.mirror.apply({{true, KeyValue{path(1), "", 0, revision, 0, 0, false}}}, revision);
+    EXPECT_FALSE(etcd.mirror.overflow());
+    std::vector<KeyValue> many(Mirror::kMostKeys + 1);
+    for (std::size_t i = 0; i < many.size(); ++i) many[i] = {path(static_cast<int>(i)), "", 1, 1, 1, 0, false};
+    etcd.mirror.reset(many, ++etcd.revision);
+    EXPECT_TRUE(etcd.mirror.overflow());
 }
 
 }  // namespace

@@ -48,10 +48,10 @@ protected:
         etcd.put(GenerationKey{}, self.uid);
         etcd.put(NetworkKey{"blue"}, encode(blue()));
         etcd.add_block("a", 'a', "10.9.0.0/28");
-        etcd.add_block("a", 'a', "fd00:9::/80");
+        etcd.add_block("a", 'a', "fd00:9::/88");
         OwnNetwork network;
         network.network = joined(blue());
-        network.blocks = {{prefix("10.9.0.0/28"), 14, 14}, {prefix("fd00:9::/80"), 1000, 1000}};
+        network.blocks = {{prefix("10.9.0.0/28"), 14, 14}, {prefix("fd00:9::/88"), 1000, 1000}};
         own.shared = {network};
     }
     std::vector<NetworkStep> networks(bool may_restore = false) const { return plan_networks(etcd.mirror, self, own, 99, may_restore); }
@@ -86,6 +86,16 @@ TEST_F(OwnPlan, AnAddressThatAnotherNodeHoldsIsNotTaken) {
     const Registration registration = plan_registration(etcd.mirror, self, kLease);
     EXPECT_FALSE(registration.txn);
     EXPECT_NE(registration.conflict.find("'x'"), std::string::npos) << registration.conflict;
+}
+
+TEST_F(OwnPlan, AUidThatAnotherNodeLivesWithIsNotUsed) {
+    etcd.add_node("twin", 'a', "192.0.2.9");
+    const Registration registration = plan_registration(etcd.mirror, self, kLease);
+    EXPECT_FALSE(registration.txn);
+    EXPECT_NE(registration.conflict.find("'twin'"), std::string::npos) << registration.conflict;
+    EXPECT_NE(registration.conflict.find("machine-id"), std::string::npos) << "what to do";
+    etcd.erase({Key{NodeKey{"twin"}}, Key{VtepKey{ip("192.0.2.9")}}});
+    register_self();
 }
 
 TEST_F(OwnPlan, WhoeverIsFasterHasTheName) {
@@ -498,8 +508,8 @@ TEST_F(OwnPlan, TheFirstBlockIsTakenAheadTheNextWhenOneIsNearlyFull) {
     ASSERT_EQ(steps.size(), 1U);
     EXPECT_FALSE(steps[0].txn) << "claimed, and not on record yet";
     own.shared[0].blocks.clear();
-    etcd.erase(BlockKey{uid('b'), prefix("fd00:9::/80")});
-    EXPECT_EQ(only<TakeBlock>(blocks()).size(), 2U);
+    etcd.erase(BlockKey{uid('b'), prefix("fd00:9::/88")});
+    EXPECT_EQ(only<TakeBlock>(blocks()).size(), 3U) << "both that are claimed, and a first one of IPv6";
 }
 
 TEST_F(OwnPlan, NoBlockLeftIsAProblemOnceNothingIsFree) {
@@ -518,12 +528,35 @@ TEST_F(OwnPlan, AnIdleBlockGoesBackWhenTheOthersHaveRoom) {
     register_self();
     share_blue();
     etcd.add_block("a", 'a', "10.9.0.16/28");
-    own.shared[0].blocks = {{prefix("10.9.0.0/28"), 14, 10}, {prefix("10.9.0.16/28"), 16, 16}, {prefix("fd00:9::/80"), 1000, 1000}};
+    own.shared[0].blocks = {{prefix("10.9.0.0/28"), 14, 12}, {prefix("10.9.0.16/28"), 16, 16}, {prefix("fd00:9::/88"), 1000, 1000}};
     const auto steps = only<ReturnBlock>(blocks());
     ASSERT_EQ(steps.size(), 1U);
     EXPECT_EQ(steps[0].prefix, prefix("10.9.0.16/28"));
+    own.shared[0].blocks[0].free = 11;
+    EXPECT_TRUE(blocks().empty()) << "not before more than three quarters would be free";
+    for (std::uint64_t i = 2; i < 200; ++i)
+        etcd.put(BlockKey{uid('b'), block_layout(joined(blue()), Family::kIpv4)->at(i)}, encode(BlockRecord{uid('2'), "b"}));
+    EXPECT_EQ(only<ReturnBlock>(blocks()).size(), 1U) << "they are scarce: others may need it";
     own.shared[0].blocks[0].free = 7;
-    EXPECT_TRUE(blocks().empty()) << "not before more than half would be free";
+    EXPECT_TRUE(blocks().empty());
+}
+
+TEST_F(OwnPlan, AllBlocksThatAreTooManyGoBackAtOnceAndManyAreTakenAtOnce) {
+    register_self();
+    share_blue();
+    auto& list = own.shared[0].blocks;
+    list = {{prefix("10.9.0.0/28"), 14, 13}, {prefix("fd00:9::/88"), 1000, 1000}};
+    for (int i = 1; i < 8; ++i) {
+        const std::string block = "10.9.0." + std::to_string(16 * i) + "/28";
+        etcd.add_block("a", 'a', block.c_str());
+        list.push_back({prefix(block.c_str()), 16, 16});
+    }
+    EXPECT_EQ(only<ReturnBlock>(blocks()).size(), 7U);
+    for (OwnBlock& one : list)
+        if (one.prefix.family() == Family::kIpv4) one.free = 0;
+    const auto taken = only<TakeBlock>(blocks());
+    ASSERT_EQ(taken.size(), 8U) << "as many as there are";
+    for (const TakeBlock& one : taken) EXPECT_TRUE(etcd.run(*one.txn));
 }
 
 TEST_F(OwnPlan, BlocksOfNetworksThatAreGoneGoBack) {

@@ -48,6 +48,13 @@ protected:
         return change.put.empty() && change.drop_refs.empty() && change.put_nodes.empty() && change.drop_nodes.empty();
     }
 
+    /// Claims b's address with another uid.
+    static WatchEvent hostile(std::uint32_t id) {
+        const std::int64_t revision = 1'000 + id;
+        return {false, KeyValue{test::keys().path(EndpointKey{"b", id}), encode(FakeEtcd::endpoint('7', "10.9.0.2")), revision, revision, 1,
+                                1, false}};
+    }
+
     FakeEtcd etcd;
     RemotePlan plan{kGrace};
     Time now{1000s};
@@ -82,7 +89,7 @@ TEST_F(RemotePlanTest, OneChangeCostsTheSameAmongAThousand) {
             etcd.put(EndpointKey{name, static_cast<std::uint32_t>(i + 1)}, encode(record), 1);
         }
     }
-    etcd.add_block("n0", 'd', "fd00:9::/80");
+    etcd.add_block("n0", 'd', "fd00:9::/88");
     plan.start(etcd.mirror, {});
     settle();
     EXPECT_GE(plan.endpoints(), 1000U);
@@ -227,6 +234,38 @@ TEST_F(RemotePlanTest, AnOlderClaimantThatBecomesRightfulTakesTheAddressBack) {
     EXPECT_EQ(change.drop_refs, (std::vector<std::string>{"endpoints/b/4"}));
     ASSERT_EQ(change.put.size(), 1U);
     EXPECT_EQ(change.put[0].ref, "endpoints/b/3");
+}
+
+TEST_F(RemotePlanTest, TheOlderKeyHasAnAddressOrMacThatTwoClaim) {
+    touch(etcd.add_endpoint("c", '3', 7, "10.9.0.19", "02:42:00:00:00:01"));
+    touch(etcd.add_endpoint("b", '2', 7, "10.9.0.3", "02:42:00:00:00:01"));  // the MAC; on another node
+    touch(etcd.add_endpoint("b", '2', 8, "10.9.0.2", "02:42:00:00:00:02"));  // the address
+    const RemoteChange change = settle();
+    ASSERT_EQ(change.put.size(), 1U);
+    EXPECT_EQ(change.put[0].ref, "endpoints/c/7");
+    std::map<std::string, Reason> reasons;
+    for (const Refusal& refusal : plan.take_refusals()) reasons[refusal.what] = refusal.reason;
+    EXPECT_EQ(reasons, (std::map<std::string, Reason>{{"endpoints/b/7", Reason::kTakenMac}, {"endpoints/b/8", Reason::kTakenAddress}}));
+    // Another address: both can be had.
+    touch(etcd.add_endpoint("b", '2', 8, "10.9.0.4", "02:42:00:00:00:02"));
+    EXPECT_EQ(settle().put.size(), 1U);
+}
+
+TEST_F(RemotePlanTest, ManyClaimsWithoutARightCostTheirNumber) {
+    // Twenty thousand would take minutes if each were judged for each.
+    constexpr std::uint32_t kMany = 20'000;
+    const std::size_t before = plan.judged();
+    for (std::uint32_t id = 10; id < 10 + kMany; ++id) touch(etcd.mirror.apply({hostile(id)}, 1'000 + id));
+    EXPECT_TRUE(empty(settle()));
+    EXPECT_EQ(plan.judged() - before, kMany);
+    // One more costs one more, though they all claim the same.
+    const std::size_t after = plan.judged();
+    touch(etcd.mirror.apply({hostile(10 + kMany)}, 1'010 + kMany));
+    EXPECT_TRUE(empty(settle()));
+    EXPECT_EQ(plan.judged() - after, 1U);
+    touch(etcd.mirror.apply({{true, KeyValue{test::keys().path(EndpointKey{"b", 1}), "", 0, 1'011 + kMany, 0, 0, false}}}, 1'011 + kMany));
+    EXPECT_EQ(settle().drop_refs.size(), 1U) << "nor does its end";
+    EXPECT_EQ(plan.judged() - after, 2U);
 }
 
 TEST_F(RemotePlanTest, AThousandClaimsOfOneAddressCostNoMoreThanTheirNumber) {

@@ -195,6 +195,26 @@ TEST_F(ScheduleTest, ARefusedChangeOfOthersEntriesIsReadAnewAfterAPause) {
     EXPECT_TRUE(schedule.must_apply(now));
 }
 
+TEST_F(ScheduleTest, WhoKeepsQuietPublishesNothingWhateverComes) {
+    settle();
+    schedule.keep_quiet(now + 700ms);
+    schedule.own_entries_touched();
+    schedule.watch_stands(now);
+    EXPECT_FALSE(schedule.must_publish(now));
+    EXPECT_EQ(wait(), 700ms);
+    EXPECT_TRUE(schedule.must_publish(now + 700ms));
+}
+
+TEST_F(ScheduleTest, WhoFindsTheNodeBusyTriesAgainSoonAndReadsNothingAnew) {
+    settle();
+    schedule.remote_begins();
+    schedule.remote_busy(now);
+    EXPECT_FALSE(schedule.must_apply(now));
+    EXPECT_FALSE(schedule.must_read_remote());
+    EXPECT_EQ(wait(), Schedule::kFirstPause);
+    EXPECT_TRUE(schedule.must_apply(now + Schedule::kFirstPause));
+}
+
 // --- wipes ----------------------------------------------------------------------------------------------------------
 
 TEST_F(ScheduleTest, AWipeHoldsUpForTheLeaseAndAMargin) {
