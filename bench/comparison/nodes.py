@@ -30,6 +30,7 @@ def published(ports):
 class Node:
     """Nothing but the wire; the servers are on the node itself."""
 
+    programs = ()            # that must be installed
     conntrack = False        # whether it must be active, checked after each measurement
     answers_directly = False  # containers are called by their own addresses: nothing is published
 
@@ -70,6 +71,7 @@ class Node:
 
 class ConntrackNode(Node):
     """One nftables rule: the least that makes conntrack run."""
+    programs = ("nft",)
     conntrack = True
 
     def join(self):
@@ -162,6 +164,7 @@ class ProxylessIptablesNode(IptablesNode):
 
 class NftablesNode(BridgeNode):
     """NAT as somebody who knows nftables writes it: ports in one map (a hash), no bridge netfilter, no proxy."""
+    programs = ("nft",)
     answers_directly = False
     conntrack = True
 

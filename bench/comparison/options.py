@@ -79,9 +79,9 @@ def select(command, options):
     return variants, metrics, no_docker
 
 
-def missing_programs(metrics):
+def missing_programs(variants, metrics):
     """Programs that what was chosen needs."""
-    wanted = {"ip", "nsenter", "nft", "ethtool", "taskset", "ss", "sysctl"}
+    wanted = {"ip", "nsenter", "ethtool", "taskset", "ss", "sysctl"}.union(*(variant.node.programs for variant in variants))
     if any(metric.name == "http" for metric in metrics):
         wanted |= {"nginx", "wrk"}
     return sorted(program for program in wanted if not shutil.which(program))

@@ -119,6 +119,7 @@ class Runner:
 
     def rounds(self):
         for number in range(self.options.rounds):
+            log(f"round {number + 1} of {self.options.rounds}")
             for metric in self.metrics:
                 for path in metric.paths:
                     variants = [variant for variant in self.variants if variant.path == path and self.wanted(variant, metric)]
@@ -133,3 +134,9 @@ class Runner:
 def progress(text=""):
     if sys.stderr.isatty():
         print(f"\r{text:<78}", end="" if text else "\n", file=sys.stderr, flush=True)
+
+
+def log(text):
+    """For who reads a file while this runs."""
+    if not sys.stderr.isatty():
+        print(f"compare: {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
