@@ -17,6 +17,7 @@
 
 #include "datapath.skel.h"
 #include "loader/attachment.h"
+#include "loader/object.h"
 
 namespace fastnet {
 namespace {
@@ -68,40 +69,6 @@ fnet_config to_abi(const DatapathConfig& config, const Features& features) {
     return abi;
 }
 
-/// libbpf's own words about a failed load, kept for the error message instead of going to stderr.
-std::string& libbpf_log() {
-    thread_local std::string log;
-    return log;
-}
-
-int collect_log(libbpf_print_level level, const char* format, va_list arguments) {
-    if (level == LIBBPF_DEBUG) return 0;
-    std::array<char, 1024> line{};
-    const int length = std::vsnprintf(line.data(), line.size(), format, arguments);
-    std::string& log = libbpf_log();
-    if (log.size() < 8192) log += line.data();
-    return length;
-}
-
-class LibbpfLog {
-public:
-    LibbpfLog() : previous_{libbpf_set_print(collect_log)} { libbpf_log().clear(); }
-    ~LibbpfLog() { libbpf_set_print(previous_); }
-    LibbpfLog(const LibbpfLog&) = delete;
-    LibbpfLog& operator=(const LibbpfLog&) = delete;
-    /// The line that names the failing program or map, without libbpf's prefix.
-    static std::string reason() {
-        const std::string& log = libbpf_log();
-        const std::size_t at = log.find("libbpf: ");
-        if (at == std::string::npos) return {};
-        const std::size_t start = at + 8;
-        return log.substr(start, log.find('\n', start) - start);
-    }
-
-private:
-    libbpf_print_fn_t previous_;
-};
-
 std::uint64_t memory_of_machine() {
     return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
@@ -133,10 +100,6 @@ Status load_object(Skeleton& skeleton) {
                                    : "fastnet needs Linux 6.1 or later; see `fastnet doctor`");
 }
 
-bool is_internal(const bpf_map* map) {
-    return bpf_map__is_internal(map);
-}
-
 Status make_directory(const fs::path& path) {
     std::error_code error;
     fs::create_directories(path, error);
@@ -159,8 +122,8 @@ Status pin_maps(const Skeleton& skeleton, const fs::path& directory) {
     CHECK_OK(make_directory(directory));
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, skeleton->obj) {
-        if (is_internal(map)) continue;
-        const fs::path pin = directory / bpf_map__name(map);
+        if (pin_name(map).empty()) continue;
+        const fs::path pin = directory / pin_name(map);
         if (bpf_obj_pin(bpf_map__fd(map), pin.c_str()) != 0) return sys_error(errno, "pin map " + pin.string());
     }
     return ok();
@@ -373,9 +336,10 @@ bool Datapath::is_loaded(const fs::path& pin_dir) {
 
 std::string Datapath::build_id() {
     std::size_t size = 0;
-    const auto* bytes = static_cast<const unsigned char*>(datapath__elf_bytes(&size));
+    const auto* bytes = static_cast<const char*>(datapath__elf_bytes(&size));
     std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-    for (std::size_t i = 0; i < size; ++i) hash = (hash ^ bytes[i]) * 0x100000001b3;
+    for (const std::string_view object : {std::string_view{bytes, size}, xdp_object_bytes()})
+        for (const char byte : object) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
     std::array<char, 17> text{};
     (void)std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(hash));
     return text.data();
@@ -434,14 +398,7 @@ Status Datapath::open_maps() {
 
 Status Datapath::replace_programs(const DatapathConfig& config, const Features& features) {
     Skeleton skeleton = TRY(open_object(config, features));
-    bpf_map* map = nullptr;
-    bpf_object__for_each_map(map, skeleton->obj) {
-        if (is_internal(map)) continue;
-        const fs::path pin = pin_dir_ / "maps" / bpf_map__name(map);
-        const UniqueFd fd{bpf_obj_get(pin.c_str())};
-        if (!fd) return sys_error(errno, "open map " + pin.string());
-        if (const int error = bpf_map__reuse_fd(map, fd.get()); error != 0) return sys_error(error, "use map " + pin.string() + " again");
-    }
+    CHECK_OK(use_pinned_maps(skeleton->obj, pin_dir_ / "maps"));
     CHECK_OK(load_object(skeleton));
 
     const fs::path fresh = pin_dir_ / "progs-new";
@@ -474,6 +431,7 @@ Status Datapath::replace_programs(const DatapathConfig& config, const Features& 
             CHECK_OK(attach_clsact(TRY(open_program(fresh / program)).get(), ifindex, direction_of(program)));
         }
     }
+    CHECK_OK(replace_xdp());
     CHECK_OK(arm_collector(fresh));
     // At no moment is there no `progs`: the two change places.
     if (renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, (pin_dir_ / "progs").c_str(), RENAME_EXCHANGE) != 0)
@@ -519,6 +477,34 @@ Status Datapath::detach_device(int ifindex) {
     }
     CHECK_OK(detach_clsact(ifindex, Direction::kIngress));
     return detach_clsact(ifindex, Direction::kEgress);
+}
+
+Result<XdpHook> Datapath::xdp_hook(int ifindex) const {
+    return read_xdp_hook(ifindex, pin_dir_ / "maps");
+}
+
+Status Datapath::attach_xdp(int ifindex) {
+    CHECK_OK(fastnet::attach_xdp(ifindex, pin_dir_ / "maps"));
+    // From now on, and not before, tc need not look.
+    DenyList list = TRY(deny_list());
+    list.set_asked_by_xdp(static_cast<std::uint32_t>(ifindex), true);
+    return ok();
+}
+
+Status Datapath::detach_xdp(int ifindex) {
+    DenyList list = TRY(deny_list());
+    list.set_asked_by_xdp(static_cast<std::uint32_t>(ifindex), false);
+    return fastnet::detach_xdp(ifindex);
+}
+
+Status Datapath::replace_xdp() {
+    std::vector<int> uplinks;
+    CHECK_OK(devices_.for_each([&](const std::uint32_t ifindex, const fnet_device& device) {
+        if (device.kind == FNET_DEVICE_UPLINK) uplinks.push_back(static_cast<int>(ifindex));
+    }));
+    for (const int ifindex : uplinks)
+        if (!TRY(xdp_hook(ifindex)).ours.empty()) CHECK_OK(attach_xdp(ifindex));
+    return ok();
 }
 
 Status Datapath::attach_cgroup(const fs::path& cgroup, bool guard) {
@@ -653,6 +639,10 @@ Status Datapath::judge_anew() const {
     auto validity = TRY(validity_.get(0)).value_or(fnet_validity{});
     validity.generation += FNET_USER_GENERATION;
     return validity_.put(0, validity);
+}
+
+Result<DenyList> Datapath::deny_list() const {
+    return DenyList::open(pin_dir_ / "maps");
 }
 
 Result<std::vector<MapUsage>> Datapath::map_usage() const {

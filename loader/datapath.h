@@ -19,9 +19,11 @@
 #include "bpf/abi/verdict.h"
 #include "loader/base/net_types.h"
 #include "loader/base/result.h"
+#include "loader/deny_list.h"
 #include "loader/features.h"
 #include "loader/flow_timeouts.h"
 #include "loader/typed_map.h"
+#include "loader/xdp.h"
 
 namespace fastnet {
 
@@ -100,6 +102,10 @@ public:
     /// Removes the pins and with them the links (or the clsact filters). Unknown ifindex is no error: the device may be
     /// gone and its links with it.
     Status detach_device(int ifindex);
+    /// XDP at an uplink. Where it is attached it asks the deny list, and tc_uplink does not.
+    Result<XdpHook> xdp_hook(int ifindex) const;
+    Status attach_xdp(int ifindex);  ///< see loader/xdp.h; harmless to repeat
+    Status detach_xdp(int ifindex);
     /// The hooks at a cgroup v2 directory: bind4 and bind6, and with @p guard those that keep processes from sending VXLAN.
     Status attach_cgroup(const std::filesystem::path& cgroup, bool guard);
     /// These and no others are there.
@@ -127,6 +133,8 @@ public:
     /// To be called after every change of addresses(), vteps(), tunnels() or endpoints(): what was judged by them before is
     /// judged anew by the next packet.
     Status judge_anew() const;
+
+    Result<DenyList> deny_list() const;
 
     Result<std::vector<MapUsage>> map_usage() const;
     /// Sum over CPUs, indexed by enum fnet_verdict.
@@ -157,6 +165,7 @@ private:
     Datapath() = default;
     Status open_maps();
     Status attach_device(int ifindex, Hook hook);
+    Status replace_xdp();
     Status purge(std::uint32_t endpoint_ifindex, std::uint32_t service_id, std::uint64_t& removed) const;
 
     std::filesystem::path pin_dir_;

@@ -12,7 +12,7 @@
 #define FNET_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
 
-#define FNET_ABI_VERSION 5
+#define FNET_ABI_VERSION 6
 #define FNET_MAC_LEN 6
 
 /* An IPv4 or IPv6 address in wire order. IPv4 is v4-mapped, ::ffff:a.b.c.d (RFC 4291 2.5.5.2), so one key layout serves

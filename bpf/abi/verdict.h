@@ -52,7 +52,8 @@
     ROW(TUNNEL_FROM_CONTAINER, DROP, "UDP from a container that other nodes would take for a tunnel's") \
     ROW(TUNNEL_FROM_HOST, DROP, "the host's own frame to an overlay network's other nodes") \
     ROW(TUNNEL_CONGESTED, DROP, "VXLAN marked as congested, with an inner packet that cannot say so (RFC 6040)") \
-    ROW(TUNNEL_TO_HOST, DROP, "flooded from another node, and none of this host's business: it is not on the network")
+    ROW(TUNNEL_TO_HOST, DROP, "flooded from another node, and none of this host's business: it is not on the network") \
+    ROW(SOURCE_DENY_LISTED, DROP, "from a source on this node's deny list")
 
 enum fnet_verdict {
 #define FNET_VERDICT_ENUM(name, kind, text) FNET_##name,

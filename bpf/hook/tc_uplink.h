@@ -5,6 +5,7 @@
 #include "bpf/lib/access.h"
 #include "bpf/lib/called.h"
 #include "bpf/lib/decap.h"
+#include "bpf/lib/deny.h"
 #include "bpf/lib/fragment.h"
 #include "bpf/lib/host_traffic.h"
 #include "bpf/lib/icmp.h"
@@ -113,6 +114,9 @@ int tc_uplink(struct __sk_buff *skb)
     __u32 *network;
     int action;
 
+    /* Before anything else, and whoever is called: what shares this NIC with the host is behind the list, too. */
+    if (unlikely(deny_tables()) && deny_skb(skb))
+        return drop(skb, SOURCE_DENY_LISTED);
     if (skb->pkt_type != PACKET_HOST)
         return to_kernel(skb, NOT_FOR_HOST);
     if (skb->vlan_present) /* for a VLAN device on top, which may be an uplink of its own */

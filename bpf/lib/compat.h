@@ -59,7 +59,13 @@ struct sctp_header { /* RFC 9260 3.1, and the start of the first chunk */
     __be16 chunk_length;
 };
 enum { SCTP_INIT = 1, SCTP_ABORT = 6, SCTP_SHUTDOWN_COMPLETE = 14 };
-struct arp_header { /* RFC 826 */
+struct vxlan_header { /* RFC 7348 section 5 */
+    __u8 flags;
+    __u8 reserved[3];
+    __be32 vni; /* in the upper 24 bits */
+};
+#define VXLAN_FLAG_VNI 0x08 /* the I flag; all others are ignored */
+struct arp_header {         /* RFC 826 */
     __be16 hardware;
     __be16 protocol;
     __u8 hardware_length;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bpf/abi/config.h"
+#include "bpf/abi/deny.h"
 #include "bpf/abi/endpoint.h"
 #include "bpf/abi/flow.h"
 #include "bpf/abi/service.h"
@@ -264,6 +265,37 @@ struct {
     __type(key, __u32);
     __type(value, __u64);
 } answers SEC(".maps");
+
+/* The deny list. Its tables are made when it gets its first prefix, and exchanged as a whole when they are made anew;
+ * two entries each, of which `deny_list.tables` names one. They are written through memory that is shared with user
+ * space. */
+struct deny_blocks_table { /* by sizes: BTF has no more than the names of types that only an inner map has */
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, FNET_DENY_BLOCK_ROWS);
+    __uint(key_size, sizeof(__u32));
+    __uint(value_size, sizeof(struct fnet_deny_blocks));
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    __uint(max_entries, 2);
+    __type(key, __u32);
+    __array(values, struct deny_blocks_table);
+} deny_blocks SEC(".maps");
+struct deny_nodes_table {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP); /* of any size */
+    __uint(max_entries, 1);
+    __uint(key_size, sizeof(__u32));
+    __uint(value_size, sizeof(struct fnet_deny_node));
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    __uint(max_entries, 2);
+    __type(key, __u32);
+    __array(values, struct deny_nodes_table);
+} deny_nodes SEC(".maps");
+struct fnet_deny_list deny_list SEC(".data.deny");
 
 struct fnet_collector {
     struct bpf_timer timer;

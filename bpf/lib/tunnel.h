@@ -7,13 +7,6 @@
 #include "bpf/lib/exit.h"
 #include "bpf/lib/way.h"
 
-struct vxlan_header {
-    __u8 flags;
-    __u8 reserved[3];
-    __be32 vni; /* in the upper 24 bits */
-};
-#define VXLAN_FLAG_VNI 0x08 /* the I flag; all others are ignored (RFC 7348 section 5) */
-
 #define TUNNEL_TTL 64
 #define TUNNEL_FIRST_PORT 0xc000 /* 49152-65535, as RFC 7348 section 4 recommends */
 #define TUNNEL_UDP_AND_VXLAN (sizeof(struct udphdr) + sizeof(struct vxlan_header))

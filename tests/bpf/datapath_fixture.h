@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bpf/abi/config.h"
+#include "bpf/abi/deny.h"
 #include "bpf/abi/endpoint.h"
 #include "bpf/abi/flow.h"
 #include "bpf/abi/service.h"

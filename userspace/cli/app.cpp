@@ -94,6 +94,7 @@ Result<std::optional<Answer>> parse_command_line(const std::vector<std::string>&
     add_run(app, context);
     add_network(app, context);
     add_peer(app, context);
+    add_deny(app, context);
     add_endpoints(app, context);
     add_ports(app, context);
     add_flows(app, context);

@@ -16,6 +16,7 @@ void add_unpublish(CLI::App& app, Context& context);
 void add_run(CLI::App& app, Context& context);
 void add_network(CLI::App& app, Context& context);
 void add_peer(CLI::App& app, Context& context);
+void add_deny(CLI::App& app, Context& context);
 void add_endpoints(CLI::App& app, Context& context);
 void add_ports(CLI::App& app, Context& context);
 void add_flows(CLI::App& app, Context& context);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::uint32_t kLowestMtu = 68;      // RFC 791
 constexpr std::uint32_t kHighestMtu = 65535;  // of a Linux bridge
+constexpr std::size_t kLargestFile = 32U << 20U;
 
 std::string in_quotes(const std::string& text) {
     return "'" + text + "'";
@@ -28,9 +30,10 @@ std::string joined(const std::vector<std::string>& texts) {
     return all;
 }
 
+/// @p path "-": standard input.
 Result<std::string> read_text(const std::string& path) {
     // No stream: reading a directory by one throws.
-    const UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    const UniqueFd file{path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
     if (!file) return sys_error(errno, "open " + path).with_hint("name a file with one prefix on each line");
     std::string text;
     std::array<char, 65536> chunk{};
@@ -39,6 +42,9 @@ Result<std::string> read_text(const std::string& path) {
         if (size == 0) return text;
         if (size < 0) return sys_error(errno, "read " + path).with_hint("name a file with one prefix on each line");
         text.append(chunk.data(), static_cast<std::size_t>(size));
+        if (text.size() > kLargestFile)
+            return usage_error("read " + path + ": it has more than " + std::to_string(kLargestFile >> 20U) + " MiB",
+                               "name a file with one prefix on each line");
     }
 }
 
@@ -149,6 +155,23 @@ Result<AccessList> parse_access(const AccessWords& words) {
     return list;
 }
 
+Result<std::vector<IpPrefix>> parse_denied(const DenyWords& words, const std::string& what) {
+    std::vector<IpPrefix> prefixes;
+    CHECK_OK(add_sources(prefixes, what, words.prefixes, {}));
+    for (const std::string& path : words.files) {
+        auto text = read_text(path);
+        if (!text) return std::move(text).error().in(what + " --file");
+        auto read = parse_source_lines(*text);
+        if (!read) return std::move(read).error().in(what + " --file " + path);
+        prefixes.insert(prefixes.end(), read->begin(), read->end());
+    }
+    if (prefixes.empty()) return usage_error(what + ": there is no prefix", "name prefixes, or a file of them with --file");
+    for (IpPrefix& prefix : prefixes) prefix = prefix.network();
+    std::sort(prefixes.begin(), prefixes.end());
+    prefixes.erase(std::unique(prefixes.begin(), prefixes.end()), prefixes.end());
+    return prefixes;
+}
+
 Result<AttachRequest> parse_attach(const AttachWords& words) {
     AttachRequest request;
     request.mode = TRY(parse_mode(words.mode));
@@ -175,6 +198,10 @@ Result<AttachRequest> parse_attach(const AttachWords& words) {
         auto vtep = parse_vtep_addresses(joined(words.vtep));
         if (!vtep) return std::move(vtep).error().in("--vtep");
         request.prepare.vtep = *vtep;
+    }
+    if (!words.xdp.empty()) {
+        request.prepare.xdp = xdp_mode_from(words.xdp);
+        if (!request.prepare.xdp) return usage_error("--xdp: there is no mode " + in_quotes(words.xdp), "it is auto (default), on or off");
     }
     if (!words.timeouts.empty()) {
         auto timeouts = parse_timeouts(joined(words.timeouts));

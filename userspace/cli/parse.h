@@ -34,6 +34,14 @@ struct AccessWords {
 };
 Result<AccessList> parse_access(const AccessWords& words);
 
+/// The words of `deny add` and `deny rm`.
+struct DenyWords {
+    std::vector<std::string> prefixes{};
+    std::vector<std::string> files{};  ///< "-": standard input
+};
+/// Each once. None at all: usage.
+Result<std::vector<IpPrefix>> parse_denied(const DenyWords& words, const std::string& what);
+
 /// The words of `attach` and `run`, as they stand on the command line; empty = not given.
 struct AttachWords {
     std::string mode = "bridge";
@@ -52,6 +60,7 @@ struct AttachWords {
     std::string masquerade_ports{};
     std::string udp_mapping{};
     std::vector<std::string> vtep{};
+    std::string xdp{};
     std::vector<std::string> timeouts{};
     bool reload = false;
 };

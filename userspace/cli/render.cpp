@@ -604,6 +604,7 @@ std::string render(const StatusView& view, Format format) {
         json["masquerade_ports"] = or_null(view.masquerade_ports);
         json["udp_mapping"] = to_string(view.udp_mapping);
         json["vtep"] = view.vtep == VtepAddresses{} ? Json(nullptr) : Json(to_string(view.vtep));
+        json["xdp"] = to_string(view.xdp);
         json["timeouts"] = json_of(view.timeouts);
         json["links"] = view.links;
         json["memory_bytes"] = view.memory_bytes;
@@ -676,6 +677,23 @@ std::string render(const std::vector<CheckView>& checks, Format format) {
 std::string render(const CleanupView& view, Format format) {
     if (format == Format::kJson) return text_of({{"removed", view.removed}});
     return view.removed.empty() ? "nothing to remove\n" : "removed " + joined(view.removed) + "\n";
+}
+
+std::string render_denied(const std::vector<IpPrefix>& prefixes, Format format) {
+    if (format == Format::kJson) {
+        Json json = Json::array();
+        for (const IpPrefix& prefix : prefixes) json.push_back({{"prefix", prefix.to_string()}});
+        return text_of(json);
+    }
+    std::string text;
+    for (const IpPrefix& prefix : prefixes) text += prefix.to_string() + "\n";
+    return text.empty() ? "# nothing is denied\n" : text;  // a comment to `deny add --file`
+}
+
+std::string render_denied_change(const DenyView& view, bool added, Format format) {
+    if (format == Format::kJson) return text_of({{added ? "added" : "removed", view.changed}, {"total", view.total}});
+    return (added ? "added " : "removed ") + std::to_string(view.changed) + (view.changed == 1 ? " prefix, " : " prefixes, ") +
+           std::to_string(view.total) + " on the deny list\n";
 }
 
 std::string render_detached(const std::vector<std::string>& names, Format format) {

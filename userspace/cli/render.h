@@ -27,6 +27,9 @@ std::string render(const StatusView& view, Format format);
 std::string render(const PrepareView& view, Format format);
 std::string render(const std::vector<CheckView>& checks, Format format);
 std::string render(const CleanupView& view, Format format);
+std::string render_denied(const std::vector<IpPrefix>& prefixes, Format format);
+/// @p added, or taken off.
+std::string render_denied_change(const DenyView& view, bool added, Format format);
 std::string render_detached(const std::vector<std::string>& names, Format format);
 std::string render_removed_network(const std::string& name, Format format);
 std::string render_removed_peer(const IpAddress& address, const std::string& network, Format format);

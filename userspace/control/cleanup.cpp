@@ -7,6 +7,7 @@
 #include <map>
 
 #include "loader/datapath.h"
+#include "loader/xdp.h"
 #include "userspace/control/agent_link.h"
 #include "userspace/control/container_routes.h"
 #include "userspace/control/host_settings.h"
@@ -125,6 +126,9 @@ private:
     void unload() {
         std::sort(ifindexes_.begin(), ifindexes_.end());
         ifindexes_.erase(std::unique(ifindexes_.begin(), ifindexes_.end()), ifindexes_.end());
+        // Before the maps, which it is told by. At any device: the list of uplinks may be out of reach.
+        if (const auto links = netlink_.links(); links)
+            for (const LinkInfo& link : *links) note(detach_xdp(static_cast<int>(link.index)));
         if (!is_bpffs(paths_.pins_parent.string())) return;
         const std::vector<fs::path> versions = pinned_versions(paths_);
         for (const fs::path& version : versions) note(Datapath::unload(version, ifindexes_));

@@ -216,7 +216,10 @@ struct Apply {
         CHECK_OK(node.datapath().attach_loopback());
         return set_loopback_sysctls(node.store());
     }
-    Status operator()(const DetachHooks& step) const { return node.datapath().detach_device(static_cast<int>(step.ifindex)); }
+    Status operator()(const DetachHooks& step) const {
+        CHECK_OK(node.datapath().detach_xdp(static_cast<int>(step.ifindex)));
+        return node.datapath().detach_device(static_cast<int>(step.ifindex));
+    }
     Status operator()(const InstallEndpoint& step) const {
         const LinkInfo bridge = TRY(node.netlink().link(step.network.bridge));
         CHECK_OK(put_endpoint(node, step.endpoint, step.network, bridge.index));

@@ -147,6 +147,7 @@ Status Node::bring_up(Need need, const PrepareRequest& request) {
     if (need == Need::kPrepared || prepared_before) {
         CHECK_OK(write_settings(request, !prepared_before, full));
         CHECK_OK(open_datapath(request.reload, full));
+        CHECK_OK(restore_deny_list());
         CHECK_OK(attach_cgroup());
     }
     CHECK_OK(finish_interrupted(full));
@@ -162,6 +163,7 @@ Status Node::bring_up(Need need, const PrepareRequest& request) {
         if (!others.empty()) full = true;
         if (!full && need != Need::kRepaired) full = !TRY(cheap_checks_pass());
         if (full || need == Need::kRepaired) CHECK_OK(repair());
+        CHECK_OK(set_xdp(request.xdp));
         CHECK_OK(supersede(others));
     }
     if (!full && !rebooted_) return ok();

@@ -33,7 +33,9 @@ constexpr std::string_view kLoaded = "loaded";      // configuration and build t
 constexpr std::string_view kNetnsCookie = "netns_cookie";
 constexpr std::string_view kMadeRoot = "made_root";  // "1": the --root directory was made by fastnet
 constexpr std::string_view kMountedBpffs = "mounted_bpffs";
-constexpr std::string_view kClusterName = "cluster_name";  // of this node; unset: its agent shares nothing
+constexpr std::string_view kClusterName = "cluster_name";    // of this node; unset: its agent shares nothing
+constexpr std::string_view kXdp = "xdp";                     // as --xdp takes it
+constexpr std::string_view kDenyRevision = "deny_revision";  // a random number, another one with each change of the deny list
 }  // namespace setting
 
 enum class Need {
@@ -100,6 +102,12 @@ private:
     /// Of other versions of fastnet: attached before us, their programs would act on what their own maps say.
     Status supersede(const std::vector<std::filesystem::path>& others);
     Status attach_cgroup();
+    /// Where the kernel's deny list is not the one on record: after a reboot, or a command that was killed.
+    Status restore_deny_list();
+    /// @p asked: by this command, which then fails, and leaves things as they were, where it cannot be had.
+    Status set_xdp(std::optional<XdpMode> asked);
+    /// XDP at each uplink as @p mode wants it.
+    Status sync_xdp(XdpMode mode);
     Status finish_interrupted(bool& full);
     Status collect_dead();
     Status survive_reboot();
@@ -132,6 +140,7 @@ inline std::string request_key(const Endpoint& endpoint) {
 Result<FlowTimeouts> stored_timeouts(Store& store);
 Result<UdpMapping> stored_udp_mapping(Store& store);
 Result<VtepAddresses> stored_vtep(Store& store);
+Result<XdpMode> stored_xdp(Store& store);
 
 /// True if the endpoint's interface (or its namespace, in modes none and host) is still the one that was attached.
 bool is_alive(const Netlink& netlink, const Endpoint& endpoint);

@@ -282,6 +282,16 @@ std::vector<UplinkView> uplink_views(Netlink& netlink, const std::vector<Uplink>
     return views;
 }
 
+/// They are no links, so nobody counts them among the others.
+void add_xdp_hooks(Netlink& netlink, const std::vector<Uplink>& uplinks, const Datapath& datapath, std::vector<AttachedHook>& hooks) {
+    for (const Uplink& uplink : uplinks) {
+        const auto link = netlink.link(uplink.name);
+        if (!link) continue;
+        const auto hook = datapath.xdp_hook(static_cast<int>(link->index));
+        if (hook && hook->current) hooks.push_back({hook->title(), static_cast<int>(link->index), 0, true});
+    }
+}
+
 std::vector<std::string> cgroup_hooks(const std::vector<AttachedHook>& hooks) {
     std::vector<std::string> names;
     for (const AttachedHook& hook : hooks)
@@ -476,7 +486,9 @@ Result<StatusView> read_status(const NodePaths& paths) {
     view.cgroup_hooks = cgroup_hooks(hooks);
     if (reader.has_store()) {
         const std::vector<Uplink> uplinks = TRY(reader.store().uplinks());
+        if (reader.datapath()) add_xdp_hooks(reader.netlink(), uplinks, *reader.datapath(), hooks);
         view.uplinks = uplink_views(reader.netlink(), uplinks, hooks);
+        view.xdp = TRY(stored_xdp(reader.store()));
         view.max_flows = setting_number(reader.store(), setting::kMaxFlows);
         view.udp_mapping = TRY(stored_udp_mapping(reader.store()));
         view.vtep = TRY(stored_vtep(reader.store()));
@@ -496,7 +508,8 @@ Result<StatusView> read_status(const NodePaths& paths) {
 
 Result<PrepareView> read_preparation(Node& node) {
     PrepareView view;
-    const std::vector<AttachedHook> hooks = node.datapath().attached();
+    std::vector<AttachedHook> hooks = node.datapath().attached();
+    add_xdp_hooks(node.netlink(), node.uplinks(), node.datapath(), hooks);
     view.uplinks = uplink_views(node.netlink(), node.uplinks(), hooks);
     view.cgroup_hooks = cgroup_hooks(hooks);
     if (auto network = TRY(node.store().find_network(kDefaultNetworkName)); network) {

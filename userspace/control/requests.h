@@ -27,6 +27,7 @@ struct PrepareRequest {
     std::optional<PortRange> masquerade{};
     std::optional<UdpMapping> udp_mapping{};
     std::optional<VtepAddresses> vtep{};
+    std::optional<XdpMode> xdp{};
     std::vector<TimeoutChange> timeouts{};  ///< the others stay as they are
     bool reload = false;                    ///< load the programs anew
 };

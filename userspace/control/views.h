@@ -82,6 +82,13 @@ struct StatsView {
     std::vector<EndpointStatsView> endpoints{};
 };
 
+/// What a change of the deny list came to.
+struct DenyView {
+    std::size_t changed = 0;  ///< prefixes that were not on it before, or are not any more
+    std::size_t total = 0;    ///< that are on it now
+    std::vector<std::string> warnings{};
+};
+
 /// A record of a peer, and what the packet path knows of it.
 struct PeerView {
     IpAddress address{};
@@ -178,6 +185,7 @@ struct StatusView {
     std::string masquerade_ports{};  ///< "A-B"; empty if not prepared
     UdpMapping udp_mapping = UdpMapping::kEndpointIndependent;
     VtepAddresses vtep{};
+    XdpMode xdp = XdpMode::kAuto;
     FlowTimeouts timeouts{};
     std::uint64_t links = 0;         ///< pinned BPF links (or clsact filters)
     std::uint64_t memory_bytes = 0;  ///< of all maps

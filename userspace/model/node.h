@@ -29,6 +29,17 @@ inline std::optional<UdpMapping> udp_mapping_from(std::string_view text) {
     return std::nullopt;
 }
 
+/// XDP at the uplinks. kAuto: where the driver does it natively, and not at virtual devices: there it costs more than it saves.
+enum class XdpMode { kAuto, kOn, kOff };
+inline std::string to_string(XdpMode mode) {
+    return mode == XdpMode::kAuto ? "auto" : mode == XdpMode::kOn ? "on" : "off";
+}
+inline std::optional<XdpMode> xdp_mode_from(std::string_view text) {
+    for (const XdpMode mode : {XdpMode::kAuto, XdpMode::kOn, XdpMode::kOff})
+        if (text == to_string(mode)) return mode;
+    return std::nullopt;
+}
+
 /// The addresses that peers of overlay networks know this node by. Unset: whatever the route to a peer prefers.
 struct VtepAddresses {
     std::optional<IpAddress> ipv4{};

@@ -212,7 +212,18 @@ CREATE INDEX remote_endpoints_by_network ON remote_endpoints (network_id, tunnel
 CREATE INDEX remote_endpoints_static ON remote_endpoints (tunnel_id) WHERE owner = 1;
 )sql";
 
-constexpr std::array kSteps{kVersion1, kVersion2, kVersion3};
+// Sources that the whole node takes nothing from. By length first: what covers a prefix is found by one look for each length, and
+// what lies within it by one range for each.
+constexpr std::string_view kVersion4 = R"sql(
+CREATE TABLE denied (
+    family  INTEGER NOT NULL CHECK (family IN (4, 6)),
+    length  INTEGER NOT NULL CHECK (length BETWEEN 0 AND 128),
+    address BLOB NOT NULL CHECK (length(address) = 16),
+    PRIMARY KEY (family, length, address)
+) STRICT, WITHOUT ROWID;
+)sql";
+
+constexpr std::array kSteps{kVersion1, kVersion2, kVersion3, kVersion4};
 
 }  // namespace
 

@@ -197,6 +197,14 @@ public:
     Status insert_remote_node(const RemoteNode& node);
     Status erase_remote_node(std::string_view name);
 
+    // --- the deny list ------------------------------------------------------------------------------------------
+    Result<bool> add_denied(const IpPrefix& prefix);     ///< false: it is there
+    Result<bool> remove_denied(const IpPrefix& prefix);  ///< false: it is not there
+    Result<std::size_t> count_denied();
+    Result<std::vector<IpPrefix>> denied();              ///< IPv4 first, by address, then length
+    Result<bool> denies_around(const IpPrefix& prefix);  ///< a shorter one covers it
+    Result<bool> denies_within(const IpPrefix& prefix);  ///< it covers a longer one
+
     // --- sysctls ------------------------------------------------------------------------------------------------
     /// Call before the write. The first call for a path keeps `original`; later ones change only `written`.
     Status save_sysctl(const SavedSysctl& sysctl);

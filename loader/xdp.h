@@ -1,0 +1,37 @@
+// Our XDP program at a device, through libxdp: beside other people's programs where the kernel lets its dispatcher load
+// (freplace), alone elsewhere. Native mode or not at all. What is ours is told by the program itself, so nothing has to be
+// remembered, and whatever a killed command left is found again. Other people's programs are never removed.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "loader/base/result.h"
+
+namespace fastnet {
+
+/// What runs at a device's XDP hook.
+struct XdpHook {
+    std::vector<std::uint32_t> ours{};  ///< programs of any fastnet; more than one for a moment, when one takes over
+    bool current = false;               ///< one of them uses these maps
+    bool occupied = false;              ///< by one program that has no others beside it, and is not ours
+    bool dispatcher = false;
+    std::string stranger{};  ///< of whom it is occupied: "name (id 7)"
+
+    std::string title() const { return dispatcher ? "xdp dispatcher xdp_uplink" : "xdp native xdp_uplink"; }
+};
+
+/// @p maps: where the datapath's maps are pinned.
+Result<XdpHook> read_xdp_hook(int ifindex, const std::filesystem::path& maps);
+/// Attaches the program of this build, in the place of any other fastnet's; at no moment is there neither. Somebody else's is in the
+/// way: conflict. sys_errno is EOPNOTSUPP if the driver cannot.
+Status attach_xdp(int ifindex, const std::filesystem::path& maps);
+/// Whatever is a fastnet's. A device that is gone is no error.
+Status detach_xdp(int ifindex);
+
+/// The bytes of the program's object, for a build's id.
+std::string_view xdp_object_bytes();
+
+}  // namespace fastnet
