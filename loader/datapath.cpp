@@ -73,8 +73,10 @@ std::uint64_t memory_of_machine() {
     return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+enum class FlowMemory { kReserved, kAsNeeded };
+
 /// Opens the object, with its configuration set; maps and programs are not created yet.
-Result<Skeleton> open_object(const DatapathConfig& config, const Features& features) {
+Result<Skeleton> open_object(const DatapathConfig& config, const Features& features, FlowMemory memory) {
     Skeleton skeleton{datapath__open()};
     if (!skeleton) return sys_error(errno, "open the BPF object");
     // The only const volatile object of the programs; the skeleton declares its type from BTF.
@@ -82,7 +84,7 @@ Result<Skeleton> open_object(const DatapathConfig& config, const Features& featu
     static_assert(sizeof skeleton->rodata->cfg == sizeof abi);
     std::memcpy(&skeleton->rodata->cfg, &abi, sizeof abi);
     bpf_map__set_max_entries(skeleton->maps.flows, 2 * config.max_flows);
-    if (reserves_flow_table(config.max_flows, memory_of_machine()))
+    if (memory == FlowMemory::kReserved)
         bpf_map__set_map_flags(skeleton->maps.flows,
                                bpf_map__map_flags(skeleton->maps.flows) & ~static_cast<std::uint32_t>(BPF_F_NO_PREALLOC));
     bpf_map__set_max_entries(skeleton->maps.flow_slots, config.max_flows);
@@ -98,6 +100,18 @@ Status load_object(Skeleton& skeleton) {
     return sys_error(error, "load the BPF programs" + (reason.empty() ? "" : " (" + reason + ")"))
         .with_hint(error == -EPERM ? "run as root, or with CAP_BPF and CAP_NET_ADMIN"
                                    : "fastnet needs Linux 6.1 or later; see `fastnet doctor`");
+}
+
+Result<Skeleton> load_anew(const DatapathConfig& config, const Features& features) {
+    if (reserves_flow_table(config.max_flows, memory_of_machine())) {
+        Skeleton skeleton = TRY(open_object(config, features, FlowMemory::kReserved));
+        const Status loaded = load_object(skeleton);
+        if (loaded) return skeleton;
+        if (loaded.error().sys_errno != ENOMEM) return loaded.error();  // else: the limit of our control group is lower
+    }
+    Skeleton skeleton = TRY(open_object(config, features, FlowMemory::kAsNeeded));
+    CHECK_OK(load_object(skeleton));
+    return skeleton;
 }
 
 Status make_directory(const fs::path& path) {
@@ -326,7 +340,9 @@ std::uint32_t first_bits(const IpAddress& address) {
 bool reserves_flow_table(std::uint32_t max_flows, std::uint64_t memory) {
     // What the kernel keeps of an entry beside key and value (struct htab_elem), on 64 bits.
     constexpr std::uint64_t kOverhead = 48;
-    return 2ULL * max_flows * (sizeof(fnet_flow_key) + sizeof(fnet_flow) + kOverhead) <= memory / 100;
+    // It is charged to the control group of whoever loads, which may be the agent's unit (MemoryMax).
+    constexpr std::uint64_t kMost = 256ULL << 20U;
+    return 2ULL * max_flows * (sizeof(fnet_flow_key) + sizeof(fnet_flow) + kOverhead) <= std::min(memory / 100, kMost);
 }
 
 bool Datapath::is_loaded(const fs::path& pin_dir) {
@@ -351,8 +367,7 @@ Result<Datapath> Datapath::load(const fs::path& pin_dir, const DatapathConfig& c
     const fs::path building = pin_dir.string() + "-new";
     CHECK_OK(remove_directory(building));
     const auto build = [&]() -> Status {
-        Skeleton skeleton = TRY(open_object(config, features));
-        CHECK_OK(load_object(skeleton));
+        Skeleton skeleton = TRY(load_anew(config, features));
         CHECK_OK(make_directory(building / "links"));
         CHECK_OK(pin_programs(skeleton, building / "progs"));
         CHECK_OK(pin_maps(skeleton, building / "maps"));
@@ -397,7 +412,7 @@ Status Datapath::open_maps() {
 }
 
 Status Datapath::replace_programs(const DatapathConfig& config, const Features& features) {
-    Skeleton skeleton = TRY(open_object(config, features));
+    Skeleton skeleton = TRY(open_object(config, features, FlowMemory::kAsNeeded));  // the table is there
     CHECK_OK(use_pinned_maps(skeleton->obj, pin_dir_ / "maps"));
     CHECK_OK(load_object(skeleton));
 

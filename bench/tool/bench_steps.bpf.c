@@ -43,7 +43,7 @@ HASH(warm16, key16, 0, WARM);
 HASH(warm24, key24, 0, WARM);
 HASH(warm48, key48, 0, WARM);
 HASH(cold48, key48, 0, COLD);
-/* Half full all the time, with room for what the other CPUs' lists keep. */
+/* A quarter full all the time. */
 HASH(lazy48, key48, BPF_F_NO_PREALLOC, COLD);
 HASH(reserved48, key48, 0, COLD);
 

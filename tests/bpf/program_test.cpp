@@ -7,13 +7,16 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <set>
 #include <sstream>
 
 #include "tests/bpf/datapath_fixture.h"
 
-// The skeleton needs the ABI's types before it.
+// The skeletons need the ABI's types before them.
 #include "datapath.skel.h"
+#include "loader/object.h"
+#include "xdp_uplink.skel.h"
 
 namespace fastnet::test {
 namespace {
@@ -117,15 +120,14 @@ TEST_F(Programs, GrowNoLargerThanTheirLimits) {
     const std::uint32_t slack = exact ? 1 : 2;
     std::set<std::string> seen;
     std::ostringstream now;
-    bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, skeleton()->obj) {
+    const auto look_at = [&](const bpf_program* program) {
         const std::string name = bpf_program__name(program);
         const ProgramSize size = size_of(program);
         now << name << ' ' << size.verified << ' ' << size.jited << '\n';
         seen.insert(name);
         if (!limits.programs.contains(name)) {
             ADD_FAILURE() << name << " has no row in " << FASTNET_PROGRAM_LIMITS;
-            continue;
+            return;
         }
         const ProgramSize& limit = limits.programs.at(name);
         EXPECT_GT(size.jited, 0U) << name << ": not compiled (net.core.bpf_jit_enable)";
@@ -135,7 +137,17 @@ TEST_F(Programs, GrowNoLargerThanTheirLimits) {
             EXPECT_GE(size.verified * 10, limit.verified * 9) << name << ": much smaller now, lower its limit";
             EXPECT_GE(size.jited * 10, limit.jited * 9) << name << ": much smaller now, lower its limit";
         }
+    };
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, skeleton()->obj) look_at(program);
+    const std::unique_ptr<xdp_uplink, decltype(&xdp_uplink__destroy)> xdp{xdp_uplink__open(), xdp_uplink__destroy};
+    ASSERT_NE(xdp, nullptr);
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, xdp->obj) {
+        if (!pin_name(map).empty()) ASSERT_EQ(bpf_map__reuse_fd(map, map_fd(bpf_map__name(map))), 0) << bpf_map__name(map);
     }
+    ASSERT_EQ(xdp_uplink__load(xdp.get()), 0);
+    look_at(xdp->progs.xdp_uplink);
     for (const auto& [name, limit] : limits.programs) EXPECT_TRUE(seen.contains(name)) << name << " is a program no more";
     if (HasFailure()) std::cout << "as they are now (name, verified instructions, JITed bytes):\n" << now.str();
 }

@@ -14,6 +14,11 @@ TEST(FlowTableMemory, IsReservedWhereItIsAHundredthOfTheMachineAtMost) {
     EXPECT_FALSE(reserves_flow_table(4'000'000, 64 * kGiB));
 }
 
+TEST(FlowTableMemory, IsNotReservedBeyondWhatTheAgentsUnitMayTake) {
+    EXPECT_TRUE(reserves_flow_table(500'000, 512 * kGiB));
+    EXPECT_FALSE(reserves_flow_table(10'000'000, 512 * kGiB));
+}
+
 TEST(FlowTableMemory, IsNotReservedWhereTheMachinesIsNotKnown) {
     EXPECT_FALSE(reserves_flow_table(1024, 0));
 }
