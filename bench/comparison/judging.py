@@ -5,6 +5,7 @@ import statistics
 
 from .variants import PATHS
 
+FEWEST_ROUNDS = 5  # that a verdict needs: of fewer, the spread says nothing
 RESOLUTION = 0.01  # runs of the same thing on the same machine differ by that: memory is laid out anew
 
 
@@ -26,7 +27,8 @@ def summarise(raw, variants, metrics):
                     values = [answer[reading.field] * reading.scale for answer in answers]
                     if values:
                         rows[variant.name] = {"unit": reading.unit, "median": statistics.median(values), "min": min(values),
-                                              "max": max(values), "mad": mad(values), "values": values}
+                                              "max": max(values), "mad": mad(values), "values": values,
+                                              "rounds": [answer.get("round", number) for number, answer in enumerate(answers)]}
                 for name, row in rows.items():
                     row["ratios"] = {other: ratio(row, against) for other, against in rows.items() if other != name}
                 if rows:
@@ -37,12 +39,13 @@ def summarise(raw, variants, metrics):
 def ratio(row, base):
     """Of the medians; least and most of single rounds; and how far chance may have moved it (95 %)."""
     found = {"ratio": row["median"] / base["median"]}
-    if len(row["values"]) == len(base["values"]):
-        paired = [one / two for one, two in zip(row["values"], base["values"])]
+    others = dict(zip(base["rounds"], base["values"]))
+    paired = [value / others[number] for number, value in zip(row["rounds"], row["values"]) if number in others]
+    if paired:
         # The standard error of a median is 1.2533 of the mean's; 1.4826 MAD estimates the standard deviation.
         error = 1.96 * 1.2533 * 1.4826 * mad(paired) / math.sqrt(len(paired))
         found |= {"least": min(paired), "most": max(paired), "error": error}
-    return found
+    return found | {"pairs": len(paired)}
 
 
 def noise(results):
@@ -57,7 +60,7 @@ def noise(results):
 
 
 def judge(results, targets):
-    """Met or missed; `at the limit` where this run cannot tell, because the limit is within what chance does to the ratio."""
+    """Met or missed; `too few rounds` of both, or `at the limit` where this run cannot tell, because the limit is within what chance does to the ratio."""
     moved = noise(results)
     judged = []
     for target in targets:
@@ -67,7 +70,7 @@ def judge(results, targets):
         if found:
             tolerance = max(RESOLUTION, found.get("error", 0), abs(moved.get(target.path, {}).get(target.reading, 0)))
             margin = (target.limit - found["ratio"]) if target.bound == "<=" else (found["ratio"] - target.limit)
-            verdict = "at the limit" if abs(margin) <= tolerance * target.limit else "met" if margin > 0 else "MISSED"
+            verdict = "too few rounds" if found["pairs"] < FEWEST_ROUNDS else "at the limit" if abs(margin) <= tolerance * target.limit else "met" if margin > 0 else "MISSED"
         judged.append({"path": target.path, "reading": target.reading, "variant": target.variant, "against": target.against,
                        "bound": target.bound, "limit": target.limit, "ratio": found and found["ratio"], "tolerance": tolerance,
                        "verdict": verdict})

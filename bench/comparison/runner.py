@@ -68,6 +68,7 @@ def serve(lab, metric, call):
 class Runner:
     def __init__(self, lab, options, variants, metrics):
         self.lab, self.options, self.variants, self.metrics = lab, options, variants, metrics
+        self.round = 0
         self.raw = {}        # (path, metric, variant) -> [answers]
         self.errors = {}     # the same, joined by spaces -> text of the first failure
         self.offloads = {}   # variant of path published -> {client end, node end}
@@ -83,7 +84,7 @@ class Runner:
                 serve(self.lab, metric, call)
                 wait_until_reachable(self.lab, call, metric.service)
                 time.sleep(self.options.settle)  # the namespaces of the turn before are still being torn down
-                self.raw.setdefault(key, []).append(measure(self.lab, self.options, metric, node, call))
+                self.raw.setdefault(key, []).append(measure(self.lab, self.options, metric, node, call) | {"round": self.round})
                 self.attach_ms.setdefault(key[::2], []).extend(node.attach_ms)
                 self.check(variant, node)
         except (Failure, ValueError, KeyError) as error:
@@ -119,6 +120,7 @@ class Runner:
 
     def rounds(self):
         for number in range(self.options.rounds):
+            self.round = number
             log(f"round {number + 1} of {self.options.rounds}")
             for metric in self.metrics:
                 for path in metric.paths:

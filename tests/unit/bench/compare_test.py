@@ -38,9 +38,11 @@ class Figures(unittest.TestCase):
     def test_p99_is_a_reading_of_the_same_answers(self):
         self.assertEqual(results_of(host=[4, 5, 6])["published"]["tcp_rr.p99"]["host"]["median"], 10)
 
-    def test_a_variant_that_failed_once_has_no_rounds_to_pair(self):
-        found = results_of(host=[4, 5], fastnet=[5])["published"]["tcp_rr"]["fastnet"]["ratios"]["host"]
-        self.assertNotIn("least", found)
+    def test_only_what_was_measured_in_the_same_round_is_paired(self):
+        raw = {("published", "tcp_rr", "host"): [{"p50_ns": 1, "p99_ns": 1, "round": 0}, {"p50_ns": 4, "p99_ns": 4, "round": 2}],
+               ("published", "tcp_rr", "fastnet"): [{"p50_ns": 5, "p99_ns": 5, "round": 1}, {"p50_ns": 6, "p99_ns": 6, "round": 2}]}
+        found = judging.summarise(raw, VARIANTS, TCP_RR)["published"]["tcp_rr"]["fastnet"]["ratios"]["host"]
+        self.assertEqual((found["pairs"], found["least"], found["most"]), (1, 1.5, 1.5))
 
     def test_noise_is_how_far_the_baseline_is_from_itself(self):
         self.assertAlmostEqual(judging.noise(results_of(host=[5], host_again=[5.5]))["published"]["tcp_rr"], 0.1)
@@ -70,6 +72,10 @@ class Verdicts(unittest.TestCase):
 
     def test_rounds_that_differ_widen_it_too(self):
         self.assertEqual(verdict(1.05, host=[1.0] * 5, fastnet=[0.8, 0.9, 1.12, 1.2, 1.4]), "at the limit")
+
+    def test_a_few_rounds_decide_nothing(self):
+        self.assertEqual(verdict(1.05, host=[5] * 4, fastnet=[5] * 4), "too few rounds")
+        self.assertEqual(verdict(1.05, host=[5] * 5, fastnet=[5] * 4), "too few rounds")
 
     def test_what_was_not_measured_has_no_verdict(self):
         self.assertEqual(verdict(1.05, host=[5]), "not measured")
