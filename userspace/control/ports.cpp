@@ -1,6 +1,7 @@
 #include "userspace/control/ports.h"
 
 #include <algorithm>
+#include <map>
 
 #include "userspace/control/kernel.h"
 #include "userspace/host/sockets.h"
@@ -10,15 +11,11 @@
 namespace fastnet {
 namespace {
 
+constexpr PortRange kAllPorts{Port{1}, Port{65535}};
+
 bool in_the_way(const LocalSocket& socket, const std::vector<IpAddress>& addresses) {
     if (socket.connected) return false;  // takes packets of one peer only, and the datapath leaves those to it
     return std::any_of(addresses.begin(), addresses.end(), [&](const IpAddress& address) { return covers(socket, address); });
-}
-
-Result<std::vector<LocalSocket>> sockets_in_the_way(Protocol protocol, const PortRange& range, const std::vector<IpAddress>& addresses) {
-    std::vector<LocalSocket> sockets = TRY(sockets_in(protocol, range));
-    std::erase_if(sockets, [&](const LocalSocket& socket) { return !in_the_way(socket, addresses); });
-    return sockets;
 }
 
 Status check_host_address(Node& node, const PublishSpec& spec) {
@@ -106,10 +103,22 @@ private:
         return *chosen;
     }
 
+    /// One dump for all specs: each walks every socket of the namespace, whatever it asks for.
+    Result<std::vector<LocalSocket>> sockets_in_the_way(Protocol protocol, const PortRange& range,
+                                                        const std::vector<IpAddress>& addresses) {
+        auto known = sockets_.find(protocol);
+        if (known == sockets_.end()) known = sockets_.emplace(protocol, TRY(sockets_in(protocol, kAllPorts))).first;
+        std::vector<LocalSocket> found;
+        for (const LocalSocket& socket : known->second)
+            if (range.contains(socket.port) && in_the_way(socket, addresses)) found.push_back(socket);
+        return found;
+    }
+
     Result<bool> has_overlay() { return !overlay_filters(TRY(node_.store().networks())).empty(); }
 
     Node& node_;
     std::vector<PublishedPort> planned_;
+    std::map<Protocol, std::vector<LocalSocket>> sockets_;
 };
 
 /// @p spec with the container's ports on both sides.
