@@ -206,7 +206,8 @@ class Xdp : public LabTest {
 protected:
     json status() { return lab().json({"status"}); }
     bool is_attached() {
-        for (const json& hook : status()["uplinks"][0]["hooks"])
+        const json now = status();  // a range-for would keep no more of it than its end
+        for (const json& hook : now["uplinks"][0]["hooks"])
             if (hook == kXdp) return true;
         return false;
     }
