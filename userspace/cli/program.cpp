@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "loader/datapath.h"
 #include "userspace/cli/app.h"
+#include "userspace/control/agent_link.h"
 
 #ifndef FASTNET_VERSION
 #define FASTNET_VERSION "unknown"
@@ -33,7 +33,7 @@ int fail(const Error& error) {
 constexpr const char* kBuildVariable = "FASTNET_BUILD";
 
 std::string build_name() {
-    return FASTNET_VERSION " (" + Datapath::build_id() + ")";
+    return FASTNET_VERSION " (" + programs_build() + ")";
 }
 
 /// An answer that did not arrive is a failure, whatever was done before.

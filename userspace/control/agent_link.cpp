@@ -12,6 +12,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "loader/datapath.h"
 #include "userspace/store/state_dir.h"
 
 namespace fastnet {
@@ -208,6 +209,10 @@ AgentView read_agent(const NodePaths& paths, std::chrono::milliseconds patience)
     view.running = true;
     view.pid = static_cast<std::uint64_t>(*pid);  // of the lock: nobody else can have written it
     return view;
+}
+
+std::string programs_build() {
+    return Datapath::build_id();
 }
 
 }  // namespace fastnet

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "loader/base/handle.h"
@@ -56,5 +57,8 @@ private:
 AgentView read_agent(const NodePaths& paths, std::chrono::milliseconds patience = std::chrono::milliseconds{500});
 /// What the agent's answer says; `trouble` if it is not what an agent answers. Pure.
 AgentView agent_view(std::string_view document);
+
+/// Names the BPF programs of this build: `fastnet` and `fastnet-agent` must agree on them.
+std::string programs_build();
 
 }  // namespace fastnet
