@@ -33,6 +33,11 @@ Result<UniqueFd> make_inner(const char* name, std::uint32_t value_size, std::siz
     return fd;
 }
 
+Status remove_inner(const UniqueFd& outer, std::uint32_t slot) {
+    if (bpf_map_delete_elem(outer.get(), &slot) == 0 || errno == ENOENT) return ok();
+    return sys_error(errno, "remove the old tables of the deny list");
+}
+
 /// The kernel returns when no program runs any more that could have seen what was there before.
 Status put_inner(const UniqueFd& outer, std::uint32_t slot, const UniqueFd& inner) {
     const int fd = inner.get();
@@ -119,6 +124,9 @@ void DenyList::set_revision(std::uint64_t revision) {
 Status DenyList::replace(std::span<const IpPrefix> prefixes, std::uint64_t revision) {
     const std::uint64_t before = header().tables;
     const auto old_slot = static_cast<std::uint32_t>(before & FNET_DENY_SLOT);
+    // Of a process that died before it had removed them.
+    for (std::uint32_t slot = 0; before == 0 && slot < 2; ++slot)
+        for (const UniqueFd* outer : {&blocks_, &nodes_}) CHECK_OK(remove_inner(*outer, slot));
     if (!prefixes.empty()) {
         if (before == 0) {
             std::uint64_t factors[2]{};
@@ -147,9 +155,7 @@ Status DenyList::replace(std::span<const IpPrefix> prefixes, std::uint64_t revis
     }
     publish(header().revision, revision);
     if (before == 0) return ok();
-    for (const UniqueFd* outer : {&blocks_, &nodes_})
-        if (bpf_map_delete_elem(outer->get(), &old_slot) != 0 && errno != ENOENT)
-            return sys_error(errno, "remove the old tables of the deny list");
+    for (const UniqueFd* outer : {&blocks_, &nodes_}) CHECK_OK(remove_inner(*outer, old_slot));
     return ok();
 }
 

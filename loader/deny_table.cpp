@@ -133,6 +133,10 @@ void DenyTable::release(const Key& key) {
     fnet_deny_node* const node = find(key);
     if (node == nullptr || --node->users != 0) return;
     publish(node->low, FNET_DENY_GONE);  // not "never used": the search for others passes here
+    // Unless it would end at the next place anyhow. Without this the table fills with places that are gone.
+    const std::size_t after = static_cast<std::size_t>(node - nodes_.data()) + 1;
+    if (after < nodes_.size() && nodes_[after].low != 0) return;
+    for (std::size_t at = after; at > 0 && nodes_[at - 1].low == FNET_DENY_GONE; --at) publish(nodes_[at - 1].low, 0);
 }
 
 void DenyTable::set_rows(const IpPrefix& prefix, fnet_deny_state state) {

@@ -20,6 +20,8 @@ struct XdpHook {
     bool dispatcher = false;
     std::string stranger{};  ///< of whom it is occupied: "name (id 7)"
 
+    /// Else attach: who was killed while one took over from the other left both.
+    bool settled() const { return current && ours.size() == 1; }
     std::string title() const { return dispatcher ? "xdp dispatcher xdp_uplink" : "xdp native xdp_uplink"; }
 };
 

@@ -40,13 +40,14 @@ struct {
     __type(value, __u8);
 } trie SEC(".maps");
 
+__u32 sources_in_use = SOURCES; /* of the table, from its start */
 __u32 next_source;
 __u64 passed; /* frames that the trie does not know */
 
 SEC("xdp.frags")
 int bench_source(struct xdp_md* ctx) {
     void *data = (void*)(long)ctx->data, *data_end = (void*)(long)ctx->data_end;
-    __u32 index = next_source++ % SOURCES;
+    __u32 index = next_source++ % sources_in_use;
     struct source* source = bpf_map_lookup_elem(&sources, &index);
     struct ethhdr* eth = data;
 

@@ -1,5 +1,6 @@
 // How fast xdp_uplink drops what its deny list names, against a program that drops everything: both in turn, in one run, on live
-// frames. Each frame comes from another source of the list. Prints one JSON object; see bench/README.md.
+// frames. The sources take turns; how many there are decides how much of the list a cache holds. Prints one JSON object; see
+// bench/README.md.
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -9,6 +10,7 @@
 #include <linux/ipv6.h>
 #include <sched.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -31,8 +33,7 @@ namespace {
 
 using namespace fastnet;
 
-constexpr std::size_t kPrefixes = 100'000;
-constexpr std::uint32_t kSources = 131'072;  // SOURCES of bench_xdp.bpf.c
+constexpr std::uint32_t kPrefixes = 100'000;
 constexpr std::uint32_t kFrames = 1U << 18U;
 constexpr int kRounds = 7;
 
@@ -113,8 +114,8 @@ public:
         if (xdp_ == nullptr || xdp_uplink__load(xdp_.get()) != 0) die("load xdp_uplink");
     }
 
-    /// Nanoseconds per frame, medians, in the order of `programs`.
-    void measure(const List& list, bool last) {
+    /// Fills everything with @p list.
+    void load(const List& list) {
         std::mt19937_64 random{1};
         const std::vector<IpAddress> addresses = draw(list, random);
         std::vector<IpPrefix> prefixes;
@@ -122,12 +123,17 @@ public:
         auto deny = DenyList::of_maps(fd(".data.deny"), fd("deny_blocks"), fd("deny_nodes"));
         if (!deny || !deny->replace(prefixes, 1)) die("fill the deny list");
         fill_trie(list, prefixes);
-        for (std::uint32_t i = 0; i < kSources; ++i) {
-            const IpAddress& address = addresses[random() % addresses.size()];
+        for (std::uint32_t i = 0; i < kPrefixes; ++i) {
+            const IpAddress& address = addresses[i];
             Source source{};
             std::memcpy(source.words, address.wire(), address.wire_size());
             if (bpf_map_update_elem(bpf_map__fd(bench_->maps.sources), &i, &source, BPF_ANY) != 0) die("write the sources");
         }
+    }
+
+    /// Nanoseconds per frame, medians, in the order of `programs`; frames from @p sources in turn.
+    void measure(const List& list, std::uint32_t sources, bool last) {
+        bench_->data->sources_in_use = sources;
         const std::array<int, 3> programs{bpf_program__fd(bench_->progs.bench_drop), bpf_program__fd(xdp_->progs.xdp_uplink),
                                           bpf_program__fd(bench_->progs.bench_trie)};
         std::array<std::vector<double>, 3> times;
@@ -147,10 +153,10 @@ public:
             median[which] = times[which][kRounds / 2];
         }
         std::printf(
-            "  {\"list\": \"100,000 %s\", \"bare_drop_ns\": %.1f, \"xdp_uplink_ns\": %.1f, \"trie_ns\": %.1f, "
+            "  {\"list\": \"100,000 %s\", \"sources\": %u, \"bare_drop_ns\": %.1f, \"xdp_uplink_ns\": %.1f, \"trie_ns\": %.1f, "
             "\"rate_to_bare\": %.2f, \"trie_rate_to_bare\": %.2f, \"spread\": %.2f}%s\n",
-            list.name, median[0], median[1], median[2], median[0] / median[1], median[0] / median[2], times[1].back() / times[1].front(),
-            last ? "" : ",");
+            list.name, sources, median[0], median[1], median[2], median[0] / median[1], median[0] / median[2],
+            times[1].back() / times[1].front(), last ? "" : ",");
         std::fflush(stdout);
     }
 
@@ -196,7 +202,13 @@ private:
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+    CLI::App app{"What xdp_uplink costs for a frame that the deny list drops, beside a bare XDP_DROP and an LPM trie"};
+    std::vector<std::uint32_t> counts{1, 1'000, kPrefixes};
+    app.add_option("--sources", counts, "How many different sources send in turn (repeatable)")
+        ->check(CLI::Range(std::uint32_t{1}, kPrefixes))
+        ->capture_default_str();
+    CLI11_PARSE(app, argc, argv);
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(0, &one);
@@ -204,7 +216,10 @@ int main() {
     libbpf_set_print(nullptr);
     Bench bench;
     std::printf("{\"drop\": [\n");
-    for (const List& list : kLists) bench.measure(list, &list == &kLists.back());
+    for (const List& list : kLists) {
+        bench.load(list);
+        for (const std::uint32_t& count : counts) bench.measure(list, count, &list == &kLists.back() && &count == &counts.back());
+    }
     std::printf("]}\n");
     return 0;
 }

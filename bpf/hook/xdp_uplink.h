@@ -44,7 +44,8 @@ FNET_INLINE int transport_lies(__u8 protocol, const void *l4, const void *data_e
 }
 
 /* Is it VXLAN to this host from an address that is no peer's? The condition of tunnel_refuse(): well formed, the host's
- * own address, and no row for the sender. @l4: of @length bytes. */
+ * own address, and no row for the sender. tc knows whose MAC is ours, and the helper has the same answer for an address
+ * that is ours, for a group and for one without a route: frames and packets to a group are not judged. */
 __noinline int tunnel_of_stranger(struct xdp_md *ctx, __u32 is_ipv6)
 {
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
@@ -52,9 +53,10 @@ __noinline int tunnel_of_stranger(struct xdp_md *ctx, __u32 is_ipv6)
     struct bpf_fib_lookup route = {};
     struct fnet_vtep *anyone = overlay_row();
     struct vxlan_header *vxlan;
+    struct ethhdr *eth = data;
     struct udphdr *udp;
 
-    if (!anyone)
+    if (!anyone || (void *)(eth + 1) > data_end || (eth->h_dest[0] & 1))
         return 0;
     route.ifindex = anyone->bridge_ifindex;
     route.l4_protocol = IPPROTO_UDP;
@@ -63,7 +65,7 @@ __noinline int tunnel_of_stranger(struct xdp_md *ctx, __u32 is_ipv6)
         struct ipv6hdr *ip = data + ETH_HLEN;
         udp = (void *)(ip + 1);
         vxlan = (void *)(udp + 1);
-        if ((void *)(vxlan + 1) + ETH_HLEN > data_end)
+        if ((void *)(vxlan + 1) + ETH_HLEN > data_end || ip->daddr.s6_addr[0] == 0xff)
             return 0;
         route.family = AF_INET6;
         __builtin_memcpy(route.ipv6_dst, &ip->daddr, sizeof(ip->daddr));
@@ -74,7 +76,7 @@ __noinline int tunnel_of_stranger(struct xdp_md *ctx, __u32 is_ipv6)
         struct iphdr *ip = data + ETH_HLEN;
         udp = (void *)(ip + 1);
         vxlan = (void *)(udp + 1);
-        if ((void *)(vxlan + 1) + ETH_HLEN > data_end)
+        if ((void *)(vxlan + 1) + ETH_HLEN > data_end || bpf_ntohl(ip->daddr) >= 0xe0000000)
             return 0;
         route.family = AF_INET;
         route.ipv4_dst = ip->daddr;

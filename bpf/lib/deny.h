@@ -98,30 +98,60 @@ FNET_INLINE int deny_ipv6(__u64 tables, const __be32 *address)
     return 0;
 }
 
-/* For a packet that no XDP program has looked at. Frames with a VLAN tag are for a device on top. */
+#define VLAN_NUMBER 0xfff
+#define DENY_TAGS 4 /* that are looked behind; nobody who means well sends two */
+
+/* Is this frame for the device itself? Else it is for a VLAN device on top. A tag of number 0 has a priority and
+ * nothing else: the kernel takes off as many of them as there are, behind this hook. @offset and @protocol: of what is
+ * in them. */
+FNET_INLINE int deny_untag(struct __sk_buff *skb, __u32 *offset, __u32 *protocol)
+{
+    struct {
+        __be16 control, protocol;
+    } tag;
+
+    if (skb->vlan_present && (skb->vlan_tci & VLAN_NUMBER))
+        return 0;
+    for (int i = 0; i < DENY_TAGS; i++) {
+        if (*protocol != bpf_htons(ETH_P_8021Q) && *protocol != bpf_htons(ETH_P_8021AD))
+            return 1;
+        if (bpf_skb_load_bytes(skb, *offset, &tag, sizeof(tag)) || (tag.control & bpf_htons(VLAN_NUMBER)))
+            return 0;
+        *protocol = tag.protocol;
+        *offset += sizeof(tag);
+    }
+    return *protocol == bpf_htons(ETH_P_IP) || *protocol == bpf_htons(ETH_P_IPV6);
+}
+
+/* For a packet that no XDP program has judged; that one leaves alone what has a VLAN tag. */
 __noinline int deny_skb(struct __sk_buff *skb)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    __u32 offset = ETH_HLEN, protocol = skb->protocol;
     __u64 tables = deny_tables();
     struct in6_addr source;
 
-    if (skb->vlan_present || deny_list.by_xdp[skb->ifindex % FNET_DENY_XDP_PLACES] == skb->ifindex)
+    if (unlikely(skb->vlan_present || protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD))) {
+        if (!deny_untag(skb, &offset, &protocol))
+            return 0;
+    } else if (deny_list.by_xdp[skb->ifindex % FNET_DENY_XDP_PLACES] == skb->ifindex) {
         return 0;
-    if (skb->protocol == bpf_htons(ETH_P_IP)) {
-        struct iphdr *ip = data + ETH_HLEN;
+    }
+    if (protocol == bpf_htons(ETH_P_IP)) {
+        struct iphdr *ip = data + offset;
         if ((void *)(ip + 1) <= data_end)
             return deny_ipv4(tables, ip->saddr);
-        if (skb->len < ETH_HLEN + sizeof(*ip) ||
-            bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, saddr), &source, sizeof(ip->saddr)))
+        if (skb->len < offset + sizeof(*ip) ||
+            bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, saddr), &source, sizeof(ip->saddr)))
             return 0;
         return deny_ipv4(tables, source.s6_addr32[0]);
     }
-    if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-        struct ipv6hdr *ip = data + ETH_HLEN;
+    if (protocol == bpf_htons(ETH_P_IPV6)) {
+        struct ipv6hdr *ip = data + offset;
         if ((void *)(ip + 1) <= data_end)
             return deny_ipv6(tables, ip->saddr.s6_addr32);
-        if (skb->len < ETH_HLEN + sizeof(*ip) ||
-            bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, saddr), &source, sizeof(source)))
+        if (skb->len < offset + sizeof(*ip) ||
+            bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr), &source, sizeof(source)))
             return 0;
         return deny_ipv6(tables, source.s6_addr32);
     }

@@ -1,4 +1,7 @@
 // The node's deny list as the packet path reads it, filled in by the loader's own code.
+#include <bpf/bpf.h>
+
+#include <cerrno>
 #include <random>
 
 #include "loader/deny_list.h"
@@ -72,6 +75,38 @@ TEST_F(Deny, IsLeftToXdpWhereThatAsksTheList) {
     EXPECT_THAT(at_uplink(packet), GoesToTheKernel(FNET_HOST_TRAFFIC));
     list_->set_asked_by_xdp(lab().ifindex("up0"), false);
     EXPECT_THAT(at_uplink(packet), IsDropped(FNET_SOURCE_DENY_LISTED));
+}
+
+TEST_F(Deny, LooksBehindPriorityTagsAlsoWhereXdpAsksTheList) {
+    deny({"198.51.100.0/24", "2001:db8:bad::/48"});
+    const Packet ours = ip(address("198.51.100.9"), host_ip) / tcp(40000, 22);
+    const Packet ours6 = ip(address("2001:db8:bad::1"), host6) / tcp(40000, 22);
+    const Packet priority{Vlan{.id = 0xe000}}, priority_ad{Vlan{.id = 0, .tag_protocol = 0x88a8}}, seven{Vlan{.id = 7}};
+    for (const bool by_xdp : {false, true}) {
+        list_->set_asked_by_xdp(lab().ifindex("up0"), by_xdp);
+        for (const Packet& packet :
+             {from_outside / priority / ours, from_outside / priority / ours6, from_outside / priority_ad / priority / ours})
+            EXPECT_THAT(at_uplink(packet), IsDropped(FNET_SOURCE_DENY_LISTED)) << describe(packet.bytes());
+        for (const Packet& packet : {from_outside / seven / ours, from_outside / priority / seven / ours6,
+                                     from_outside / priority / ip(address("198.51.101.9"), host_ip) / tcp(40000, 22)})
+            EXPECT_THAT(at_uplink(packet), GoesToTheKernel(FNET_HOST_TRAFFIC)) << describe(packet.bytes());
+    }
+}
+
+TEST_F(Deny, LeavesNoTablesOfAListThatACrashHalfRemoved) {
+    deny({"198.51.100.7"});
+    deny({"198.51.100.8"});  // in the other place
+    fnet_deny_list header{};
+    const std::uint32_t only = 0, second = 1;
+    ASSERT_EQ(bpf_map_lookup_elem(map_fd(".data.deny"), &only, &header), 0);
+    ASSERT_EQ(header.tables & FNET_DENY_SLOT, second);
+    header.tables = 0;
+    ASSERT_EQ(bpf_map_update_elem(map_fd(".data.deny"), &only, &header, BPF_ANY), 0);
+    std::uint32_t id = 0;
+    deny({"198.51.100.9"});
+    for (const char* outer : {"deny_blocks", "deny_nodes"}) EXPECT_EQ(bpf_map_lookup_elem(map_fd(outer), &second, &id), -ENOENT) << outer;
+    EXPECT_TRUE(denied_at_uplink(address("198.51.100.9")));
+    EXPECT_FALSE(denied_at_uplink(address("198.51.100.8")));
 }
 
 TEST_F(Deny, OneMoreOrLessChangesNothingElse) {

@@ -144,7 +144,9 @@ TEST_F(Programs, GrowNoLargerThanTheirLimits) {
     ASSERT_NE(xdp, nullptr);
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, xdp->obj) {
-        if (!pin_name(map).empty()) ASSERT_EQ(bpf_map__reuse_fd(map, map_fd(bpf_map__name(map))), 0) << bpf_map__name(map);
+        if (!pin_name(map).empty()) {
+            ASSERT_EQ(bpf_map__reuse_fd(map, map_fd(bpf_map__name(map))), 0) << bpf_map__name(map);
+        }
     }
     ASSERT_EQ(xdp_uplink__load(xdp.get()), 0);
     look_at(xdp->progs.xdp_uplink);

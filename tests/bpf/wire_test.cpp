@@ -1,5 +1,6 @@
 // The programs attached for real: frames put on one far device arrive, or do not, on another. Here is what a single run
 // cannot show: where a redirect ends, tags that the kernel takes out of a frame, runts, the device a packet came in by.
+#include "loader/deny_list.h"
 #include "tests/bpf/datapath_fixture.h"
 #include "tests/bpf/sockets.h"
 
@@ -131,6 +132,20 @@ TEST_F(Wire, TaggedFramesOnTheUplinkAreTheHosts) {
     outside().send(from_outside / Packet{Vlan{.id = 5}} / ip(client, host_ip) / tcp(40000, 8080));
     EXPECT_TRUE(counts(FNET_HOST_TRAFFIC, 1, before));
     EXPECT_FALSE(inside().receive(is_ours, kSilence).has_value());
+}
+
+TEST_F(Wire, APriorityTagHidesNobodyFromTheDenyList) {
+    auto list = DenyList::of_maps(map_fd(".data.deny"), map_fd("deny_blocks"), map_fd("deny_nodes"));
+    ASSERT_TRUE(list) << list.error().message;
+    ASSERT_TRUE(list->replace(std::vector{IpPrefix{client, 32}}, 1));
+    list->set_asked_by_xdp(lab().ifindex("up0"), true);
+    const Verdicts before = verdicts();
+    const Packet inner = ip(client, host_ip) / tcp(40000, 8080);
+    outside().send(from_outside / Packet{Vlan{.id = 0}} / inner);
+    outside().send(from_outside / Packet{Vlan{.id = 0}} / Vlan{.id = 0} / inner);
+    EXPECT_TRUE(counts(FNET_SOURCE_DENY_LISTED, 2, before));
+    outside().send(from_outside / Packet{Vlan{.id = 5}} / inner);
+    EXPECT_TRUE(counts(FNET_HOST_TRAFFIC, 1, before));
 }
 
 TEST_F(Wire, FrameForAnotherMacIsNotTranslated) {

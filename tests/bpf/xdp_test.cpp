@@ -25,7 +25,9 @@ protected:
         ASSERT_NE(xdp_, nullptr);
         bpf_map* map = nullptr;
         bpf_object__for_each_map(map, xdp_->obj) {
-            if (!pin_name(map).empty()) ASSERT_EQ(bpf_map__reuse_fd(map, map_fd(bpf_map__name(map))), 0) << bpf_map__name(map);
+            if (!pin_name(map).empty()) {
+                ASSERT_EQ(bpf_map__reuse_fd(map, map_fd(bpf_map__name(map))), 0) << bpf_map__name(map);
+            }
         }
         ASSERT_EQ(xdp_uplink__load(xdp_), 0);
         auto list = DenyList::of_maps(map_fd(".data.deny"), map_fd("deny_blocks"), map_fd("deny_nodes"));
@@ -171,9 +173,32 @@ TEST_F(XdpUplink, DropsTheTunnelOfAStrangerWhereThereAreOverlayNetworks) {
     EXPECT_THAT(at_xdp(strange), Passes()) << "VXLAN is none of ours then";
 }
 
-TEST_F(XdpUplink, LeavesATunnelThatIsInTransit) {
-    const Packet inner = from_remote(peer4) / ip(peer4.remote4, container_ip) / udp(1, 2);
-    EXPECT_THAT(at_xdp(from_outside / ip(client, not_our_ip) / udp(50000, 4789) / Vxlan{.vni = kVni} / inner), Passes());
+TEST_F(XdpUplink, LeavesATunnelThatIsNotForThisHost) {
+    add_peer(peer4);
+    add_peer(peer6);
+    const Packet tunnel = udp(50000, 4789) / Vxlan{.vni = kVni} / from_remote(peer4) / ip(peer4.remote4, container_ip) / udp(1, 2);
+    const Eth to_all{.src = router_mac, .dst = broadcast_mac};
+    ASSERT_THAT(at_xdp(from_outside / ip(client, host_ip) / tunnel), IsDroppedEarly(FNET_TUNNEL_UNKNOWN_PEER));
+    ASSERT_THAT(at_xdp(from_outside / ip(client6, host6) / tunnel), IsDroppedEarly(FNET_TUNNEL_UNKNOWN_PEER));
+    for (const Packet& packet : {
+             from_outside / ip(client, not_our_ip) / tunnel,
+             from_outside / ip(client6, not_our_ip6) / tunnel,
+             Eth{.src = router_mac, .dst = multicast6_mac} / ip(client6, address("ff05::1")) / tunnel,
+             from_outside / ip(client6, address("ff05::1")) / tunnel,
+             from_outside / ip(client, address("239.1.1.1")) / tunnel,
+             from_outside / ip(client, limited_broadcast) / tunnel,
+             to_all / ip(client, address("192.0.2.255")) / tunnel,
+             to_all / ip(client, host_ip) / tunnel,
+         })
+        EXPECT_THAT(at_xdp(packet), Passes()) << describe(packet.bytes());
+}
+
+TEST_F(XdpUplink, LeavesAListedSourceBehindAPriorityTagToTc) {
+    deny({"198.51.100.7"});
+    list_->set_asked_by_xdp(lab().ifindex("up0"), true);
+    const Packet tagged = from_outside / Packet{Vlan{.id = 0}} / ip(address("198.51.100.7"), host_ip) / tcp(1, 2);
+    EXPECT_THAT(at_xdp(tagged), Passes());
+    EXPECT_THAT(at_uplink(tagged), IsDropped(FNET_SOURCE_DENY_LISTED));
 }
 
 /// Damage to valid frames, and noise: neither program crashes, and of every frame both say the same about the list.

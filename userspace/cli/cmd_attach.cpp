@@ -52,7 +52,8 @@ void add_attach(CLI::App& app, Context& context) {
     command
         ->add_option("--xdp", words->xdp,
                      "Drop what the deny list names, malformed packets and tunnels of strangers before the kernel makes a packet of "
-                     "them: auto (default: where the driver does it natively, not at virtual devices), on (or fail) or off")
+                     "them: auto (default: while something is on the deny list, where the driver does it natively, not at virtual devices "
+                     "or NICs of virtual machines), on (or fail) or off")
         ->type_name("auto|on|off");
     command->add_flag("--reload", words->reload, "Load the programs anew and replace them without a gap");
     add_json_flag(*command, context);

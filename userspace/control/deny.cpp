@@ -72,6 +72,14 @@ Result<DenyView> change_list(Node& node, const std::vector<IpPrefix>& prefixes, 
     return view;
 }
 
+/// The list is changed, whatever becomes of XDP: tc asks it.
+Result<DenyView> with_xdp(Node& node, Result<DenyView> view) {
+    if (!view) return view;
+    if (Status settled = node.settle_xdp(); !settled) node.warn(settled.error().message);
+    view->warnings = node.warnings();
+    return view;
+}
+
 }  // namespace
 
 Result<DenyView> add_denied(const NodePaths& paths, const std::vector<IpPrefix>& prefixes) {
@@ -79,8 +87,7 @@ Result<DenyView> add_denied(const NodePaths& paths, const std::vector<IpPrefix>&
     auto view = change_list(
         node, prefixes, [&](const IpPrefix& prefix) { return node.store().add_denied(prefix); },
         [](DenyList& list, const IpPrefix& prefix, std::uint64_t revision) { return list.add(prefix, revision); });
-    if (view) view->warnings = node.warnings();
-    return view;
+    return with_xdp(node, std::move(view));
 }
 
 Result<DenyView> remove_denied(const NodePaths& paths, const std::vector<IpPrefix>& prefixes) {
@@ -102,8 +109,7 @@ Result<DenyView> remove_denied(const NodePaths& paths, const std::vector<IpPrefi
             CHECK_OK(list.remove(prefix, revision));
             return true;
         });
-    if (view) view->warnings = node.warnings();
-    return view;
+    return with_xdp(node, std::move(view));
 }
 
 Result<std::vector<IpPrefix>> read_denied(const NodePaths& paths) {

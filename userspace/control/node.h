@@ -79,6 +79,8 @@ public:
     /// From here on the kernel may differ from the database: the next command repairs unless mark_clean() is reached.
     Status mark_dirty() { return store_.set_setting(setting::kDirty, "1"); }
     Status mark_clean() { return store_.remove_setting(setting::kDirty); }
+    /// As the deny list is now: to be called when that has changed.
+    Status settle_xdp() { return set_xdp(std::nullopt); }
     /// Takes an endpoint off the kernel and out of the database, however much of it exists.
     Status remove(const Endpoint& endpoint);
 

@@ -12,6 +12,7 @@
 #include "userspace/control/map_views.h"
 #include "userspace/control/node.h"
 #include "userspace/control/translate.h"
+#include "userspace/control/xdp.h"
 #include "userspace/host/mounts.h"
 
 namespace fastnet {
@@ -292,6 +293,21 @@ void add_xdp_hooks(Netlink& netlink, const std::vector<Uplink>& uplinks, const D
     }
 }
 
+/// Why it is not where --xdp auto would have it.
+Result<std::vector<std::string>> xdp_refusals(Reader& reader, const std::vector<Uplink>& uplinks, XdpMode mode) {
+    std::vector<std::string> reasons;
+    if (mode != XdpMode::kAuto || TRY(reader.store().count_denied()) == 0) return reasons;
+    const std::string boot = TRY(boot_id());
+    for (const Uplink& uplink : uplinks) {
+        const auto link = reader.netlink().link(uplink.name);
+        const auto record = TRY(reader.store().setting(xdp_refusal_key(uplink.name)));
+        if (!link || !record) continue;
+        auto reason = xdp_refusal_reason(*record, xdp_device_id(boot, link->index));
+        if (reason && !reason->empty()) reasons.push_back(*std::move(reason));
+    }
+    return reasons;
+}
+
 std::vector<std::string> cgroup_hooks(const std::vector<AttachedHook>& hooks) {
     std::vector<std::string> names;
     for (const AttachedHook& hook : hooks)
@@ -489,6 +505,8 @@ Result<StatusView> read_status(const NodePaths& paths) {
         if (reader.datapath()) add_xdp_hooks(reader.netlink(), uplinks, *reader.datapath(), hooks);
         view.uplinks = uplink_views(reader.netlink(), uplinks, hooks);
         view.xdp = TRY(stored_xdp(reader.store()));
+        for (std::string& reason : TRY(xdp_refusals(reader, uplinks, view.xdp)))
+            view.warnings.push_back(std::move(reason) + "; tc asks the deny list");
         view.max_flows = setting_number(reader.store(), setting::kMaxFlows);
         view.udp_mapping = TRY(stored_udp_mapping(reader.store()));
         view.vtep = TRY(stored_vtep(reader.store()));

@@ -1,15 +1,44 @@
 // XDP at the uplinks, as --xdp says.
+#include "userspace/control/xdp.h"
+
+#include <algorithm>
+#include <array>
+
 #include "userspace/control/node.h"
+#include "userspace/host/ethtool.h"
 
 namespace fastnet {
 namespace {
 
-/// What was tried in vain at this device in this boot is not tried with each command.
-std::string refusal_key(const std::string& uplink) {
-    return "xdp_refused/" + uplink;
-}
+/// Virtual machines' NICs. With XDP attached they give up offloads of the host's (virtio_net: the guest's TSO, GRO and checksums) or
+/// half of their queues (ena, gve), and all of them reset their rings for it.
+constexpr std::array<std::string_view, 8> kParavirtual{"virtio_net", "vif", "xen_netfront", "hv_netvsc", "vmxnet3", "ena", "gve", "mana"};
 
 }  // namespace
+
+bool xdp_wanted(XdpMode mode, bool list_is_empty, const XdpDevice& device) {
+    if (mode != XdpMode::kAuto) return mode == XdpMode::kOn;
+    if (list_is_empty || !device.hardware || device.driver.empty()) return false;
+    return std::find(kParavirtual.begin(), kParavirtual.end(), device.driver) == kParavirtual.end();
+}
+
+std::string xdp_refusal_key(std::string_view uplink) {
+    return "xdp_refused/" + std::string{uplink};
+}
+
+std::string xdp_device_id(std::string_view boot_id, unsigned ifindex) {
+    return std::string{boot_id} + " " + std::to_string(ifindex);
+}
+
+std::string xdp_refusal_record(std::string_view device, std::string_view reason) {
+    return std::string{device} + "\n" + std::string{reason};
+}
+
+std::optional<std::string> xdp_refusal_reason(std::string_view record, std::string_view device) {
+    const std::size_t end = record.find('\n');
+    if (record.substr(0, end) != device) return std::nullopt;
+    return std::string{end == std::string_view::npos ? "" : record.substr(end + 1)};
+}
 
 Result<XdpMode> stored_xdp(Store& store) {
     return xdp_mode_from(TRY(store.setting(setting::kXdp)).value_or("")).value_or(XdpMode::kAuto);
@@ -20,7 +49,7 @@ Status Node::set_xdp(std::optional<XdpMode> asked) {
     const XdpMode mode = asked.value_or(before);
     if (asked) {
         Transaction transaction = TRY(store_.begin(Durability::kPowerLoss));
-        for (const Uplink& uplink : uplinks_) CHECK_OK(store_.remove_setting(refusal_key(uplink.name)));
+        for (const Uplink& uplink : uplinks_) CHECK_OK(store_.remove_setting(xdp_refusal_key(uplink.name)));
         CHECK_OK(store_.set_setting(setting::kXdp, to_string(mode)));
         CHECK_OK(transaction.commit());
     }
@@ -37,33 +66,40 @@ Status Node::set_xdp(std::optional<XdpMode> asked) {
 }
 
 Status Node::sync_xdp(XdpMode mode) {
+    const bool list_is_empty = TRY(store_.count_denied()) == 0;
     for (const Uplink& uplink : uplinks_) {
         const auto link = netlink_.link(uplink.name);
         if (!link) continue;
         const auto ifindex = static_cast<int>(link->index);
         const XdpHook hook = TRY(datapath_->xdp_hook(ifindex));
-        const bool wanted = mode == XdpMode::kOn || (mode == XdpMode::kAuto && link->kind.empty());
-        if (!wanted) {
-            DenyList list = TRY(datapath_->deny_list());
+        DenyList list = TRY(datapath_->deny_list());
+        XdpDevice device{.hardware = link->kind.empty()};
+        if (const auto driver = link_driver(uplink.name); driver) device.driver = *driver;
+        if (!xdp_wanted(mode, list_is_empty, device)) {
             if (hook.ours.empty() && !list.asked_by_xdp(link->index)) continue;
             CHECK_OK(datapath_->detach_xdp(ifindex));
             note_repair(RepairKind::kProgram, "detach XDP from " + uplink.name, uplink.name);
             continue;
         }
-        DenyList list = TRY(datapath_->deny_list());
-        if (hook.current) {
+        if (hook.settled()) {
             list.set_asked_by_xdp(link->index, true);
             continue;
         }
         list.set_asked_by_xdp(link->index, false);
-        const std::string this_device = boot_id_ + " " + std::to_string(link->index);
-        if (mode == XdpMode::kAuto && TRY(store_.setting(refusal_key(uplink.name))) == this_device) continue;
-        if (Status attached = datapath_->attach_xdp(ifindex); !attached) {
-            if (mode == XdpMode::kOn) return attached;
-            CHECK_OK(store_.set_setting(refusal_key(uplink.name), this_device));
+        const std::string id = xdp_device_id(boot_id_, link->index);
+        const auto record = TRY(store_.setting(xdp_refusal_key(uplink.name)));
+        const bool tried = mode == XdpMode::kAuto && record && xdp_refusal_reason(*record, id);
+        const Status attached = tried ? Status{ok()} : datapath_->attach_xdp(ifindex);
+        if (!tried && attached) {
+            note_repair(RepairKind::kProgram, "attach XDP to " + uplink.name, uplink.name);
             continue;
         }
-        note_repair(RepairKind::kProgram, "attach XDP to " + uplink.name, uplink.name);
+        // Another fastnet's would go on with a list that nobody keeps any more. tc asks ours.
+        if (!hook.ours.empty()) CHECK_OK(datapath_->detach_xdp(ifindex));
+        if (tried) continue;
+        if (mode == XdpMode::kOn) return attached;
+        CHECK_OK(store_.set_setting(xdp_refusal_key(uplink.name), xdp_refusal_record(id, attached.error().message)));
+        warn(attached.error().message + "; tc asks the deny list, which costs more for each packet");
     }
     return ok();
 }

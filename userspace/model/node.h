@@ -29,7 +29,8 @@ inline std::optional<UdpMapping> udp_mapping_from(std::string_view text) {
     return std::nullopt;
 }
 
-/// XDP at the uplinks. kAuto: where the driver does it natively, and not at virtual devices: there it costs more than it saves.
+/// XDP at the uplinks. kAuto: while there is a deny list, where the driver does it natively, and not at virtual devices nor at virtual
+/// machines' NICs: there it costs more than it saves.
 enum class XdpMode { kAuto, kOn, kOff };
 inline std::string to_string(XdpMode mode) {
     return mode == XdpMode::kAuto ? "auto" : mode == XdpMode::kOn ? "on" : "off";

@@ -26,6 +26,11 @@ public:
         return static_cast<std::size_t>(std::count_if(
             nodes_.begin(), nodes_.end(), [](const fnet_deny_node& node) { return node.low != 0 && node.low != FNET_DENY_GONE; }));
     }
+    /// Those that a search passes, of a node or of one that is gone.
+    std::size_t passed() const {
+        return static_cast<std::size_t>(
+            std::count_if(nodes_.begin(), nodes_.end(), [](const fnet_deny_node& node) { return node.low != 0; }));
+    }
     bool rows_are_empty() const {
         return std::all_of(rows_.begin(), rows_.end(), [](const fnet_deny_blocks& row) {
             return std::all_of(std::begin(row.states), std::end(row.states), [](std::uint64_t word) { return word == 0; });
@@ -210,6 +215,30 @@ TEST(DenyTable, FollowsEveryChange) {
         EXPECT_EQ(memory.used(), 0U) << "nodes that nobody needs are left";
         EXPECT_TRUE(memory.rows_are_empty());
     }
+}
+
+TEST(DenyTable, StaysShortToSearchHoweverMuchComesAndGoes) {
+    Memory memory{12};
+    std::mt19937_64 random{3};
+    const auto draw = [&] {
+        std::array<std::uint8_t, 16> bytes{0x20, 0x01};
+        for (std::size_t i = 2; i < 16; ++i) bytes[i] = static_cast<std::uint8_t>(random());
+        return IpPrefix{IpAddress::from_bytes(bytes), 128};
+    };
+    std::vector<IpPrefix> present;
+    for (int i = 0; i < 100; ++i) ASSERT_TRUE(memory.table().add(present.emplace_back(draw())));
+    const std::size_t before = memory.passed();
+    for (int i = 0; i < 100'000; ++i) {
+        const IpPrefix one = draw();
+        ASSERT_TRUE(memory.table().add(one)) << "after " << i;
+        memory.table().remove(one);
+    }
+    EXPECT_LT(memory.passed(), 2 * before);
+    for (const IpPrefix& one : present) {
+        EXPECT_TRUE(memory.denies(one.address()));
+        memory.table().remove(one);
+    }
+    EXPECT_EQ(memory.passed(), 0U);
 }
 
 TEST(DenyTable, ThatIsFullRefusesAndStaysAsItWas) {
