@@ -104,7 +104,7 @@ DenyTable::Key DenyTable::key_of(const IpAddress& address, unsigned level) {
 }
 
 fnet_deny_node* DenyTable::find(const Key& key) const {
-    const std::size_t home = (key.high * factors_[0] + key.low * factors_[1]) >> (64 - bits_);
+    const std::size_t home = home_of(key);
     for (fnet_deny_node& node : nodes_.subspan(home, FNET_DENY_PROBES)) {
         if (node.low == 0) return nullptr;
         if (node.low == key.low && node.high == key.high) return &node;
@@ -117,7 +117,7 @@ fnet_deny_node* DenyTable::take(const Key& key) {
         ++known->users;
         return known;
     }
-    const std::size_t home = (key.high * factors_[0] + key.low * factors_[1]) >> (64 - bits_);
+    const std::size_t home = home_of(key);
     for (fnet_deny_node& node : nodes_.subspan(home, FNET_DENY_PROBES)) {
         if (node.low != 0 && node.low != FNET_DENY_GONE) continue;
         for (__u64& word : node.bits) publish(word, 0);
@@ -133,10 +133,19 @@ void DenyTable::release(const Key& key) {
     fnet_deny_node* const node = find(key);
     if (node == nullptr || --node->users != 0) return;
     publish(node->low, FNET_DENY_GONE);  // not "never used": the search for others passes here
-    // Unless it would end at the next place anyhow. Without this the table fills with places that are gone.
-    const std::size_t after = static_cast<std::size_t>(node - nodes_.data()) + 1;
-    if (after < nodes_.size() && nodes_[after].low != 0) return;
-    for (std::size_t at = after; at > 0 && nodes_[at - 1].low == FNET_DENY_GONE; --at) publish(nodes_[at - 1].low, 0);
+    // Unless nobody's does. Without this the table fills with places that are gone.
+    const std::size_t place = static_cast<std::size_t>(node - nodes_.data());
+    for (std::size_t behind = 0; behind < FNET_DENY_PROBES && behind <= place; ++behind) {
+        fnet_deny_node& one = nodes_[place - behind];
+        if (one.low == 0) break;
+        if (one.low == FNET_DENY_GONE && !is_passed(place - behind)) publish(one.low, 0);
+    }
+}
+
+bool DenyTable::is_passed(std::size_t place) const {
+    for (std::size_t at = place + 1; at < std::min(place + FNET_DENY_PROBES, nodes_.size()) && nodes_[at].low != 0; ++at)
+        if (nodes_[at].low != FNET_DENY_GONE && home_of({nodes_[at].high, nodes_[at].low}) <= place) return true;
+    return false;
 }
 
 void DenyTable::set_rows(const IpPrefix& prefix, fnet_deny_state state) {

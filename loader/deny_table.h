@@ -43,7 +43,10 @@ private:
         std::uint64_t high, low;
     };
     static Key key_of(const IpAddress& address, unsigned level);
+    std::size_t home_of(const Key& key) const { return (key.high * factors_[0] + key.low * factors_[1]) >> (64 - bits_); }
     fnet_deny_node* find(const Key& key) const;
+    /// By the search for a node that is there.
+    bool is_passed(std::size_t place) const;
     /// With one user more; nullptr if there is no place.
     fnet_deny_node* take(const Key& key);
     void release(const Key& key);
