@@ -126,6 +126,7 @@ JudgedEndpoint judge_endpoint(const Mirror& mirror, const Here& here, const Endp
         return judged;
     }
     if (node.node.uid != record.uid) return reject(std::move(judged), Reason::kUnknownNode, "'uid' is not that of node '" + key.node + "'");
+    if (!here.ipv4 && !here.ipv6) return wait(std::move(judged), Reason::kUnfitNode, "this node has no address for tunnels yet");
     const auto peer = tunnel_end(here, node.node);
     if (!peer)
         return reject(std::move(judged), Reason::kUnfitNode,

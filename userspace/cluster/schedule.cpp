@@ -86,6 +86,7 @@ bool Schedule::take_period(Time now) {
     if (now - periodic_ < kPeriod) return false;
     periodic_ = now;
     own_dirty_ = publish_dirty_ = true;
+    ends_at_ = now;
     return true;
 }
 
@@ -110,7 +111,7 @@ bool Schedule::take_end_of_hold_off(Time now) {
 Schedule::Time Schedule::wake_at(Time now, std::optional<Time> deadline) const {
     if (must_publish(now)) return now;
     Time until = now + kBeat;
-    for (const auto& when : {retry_, publish_at_, quiet_until_, remote_at_, hold_off_, deadline})
+    for (const auto& when : {retry_, publish_at_, quiet_until_, remote_at_, ends_at_, hold_off_, deadline})
         if (when && *when > now) until = std::min(until, *when);
     return until;
 }

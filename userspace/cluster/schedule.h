@@ -32,6 +32,12 @@ public:
     void node_read(bool differs);
     void lease_lost() { publish_dirty_ = true; }
     void self_changed() { publish_dirty_ = true; }
+    /// This node's addresses for tunnels were looked for; a failure is not left to the next period.
+    void ends_found() { ends_at_.reset(); }
+    void ends_failed(Time now) {
+        ends_at_ = now + kLongestPause;
+        publish_dirty_ = true;  // which shows why
+    }
     /// Everything in etcd was read, and a watch goes on from there.
     void range_read(Time now);
     void watch_stands(Time now);
@@ -67,6 +73,7 @@ public:
     bool has_begun() const { return begun_; }
     /// Once every period: then the node is to be looked at and published whatever is known.
     bool take_period(Time now);
+    bool must_find_ends(Time now) const { return ends_at_ && *ends_at_ <= now; }
     bool must_read_node() const { return own_dirty_; }
     bool must_connect(Time now) const { return begun_ && !synced_ && is_due(retry_, now); }
     bool must_publish(Time now) const {
@@ -102,6 +109,7 @@ private:
     std::optional<Time> publish_at_;  ///< not before, unless something comes
     std::optional<Time> quiet_until_;
     std::optional<Time> remote_at_;
+    std::optional<Time> ends_at_;  ///< when this node's addresses are to be looked for
     std::optional<Time> hold_off_;
     std::optional<Time> away_until_;
     std::set<std::string> missing_;

@@ -32,6 +32,7 @@ constexpr auto kLockPatience =
 constexpr auto kLockAlarm = 60s;
 constexpr auto kRenameQuiet = 3s;  // a node that lives on the same lease, since its disk was copied, comes back within that
 constexpr std::size_t kMostProblems = 200;
+constexpr const char* kNoTunnelEnd = "no uplink has an address that other nodes could reach";
 constexpr const char* kMoreProblems = "further problems";
 
 constexpr const char* kUidSetting = "uid";
@@ -81,6 +82,7 @@ Worker::Worker(NodePaths paths, WorkerConfig config, WorkerCallbacks callbacks)
       wake_fd_{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)},
       node_changes_{paths_.run_dir},
       remote_{config_.lease_ttl + Schedule::kHoldOffMargin},
+      vtep_trouble_{kNoTunnelEnd},
       schedule_{config_.lease_ttl} {
     self_.name = config_.node_name;
     self_.version = config_.version;
@@ -144,10 +146,8 @@ Status Worker::run() {
         }
         take_inbox();
         if (node_changes_.take()) schedule_.node_changed();
-        if (schedule_.take_period(Clock::now())) {
-            find_vteps();
-            remote_.retry_refused();
-        }
+        if (schedule_.take_period(Clock::now())) remote_.retry_refused();
+        if (schedule_.must_find_ends(Clock::now())) find_vteps();
         if (schedule_.must_read_node())
             if (Status read = read_node(); !read) problem("node", read.error().message);
         if (lease_ != 0 && keeper_->lease().id != lease_) schedule_.lease_lost();
@@ -349,10 +349,8 @@ Status Worker::withdraw() {
 
 /// False: name or address is another node's, or somebody was faster.
 Result<bool> Worker::register_node() {
-    if (!self_.ipv4 && !self_.ipv6) {
-        problem("tunnels", vtep_trouble_);
-        return false;
-    }
+    if (!vtep_trouble_.empty()) problem("tunnels", vtep_trouble_);
+    if (!self_.ipv4 && !self_.ipv6) return false;
     const Registration registration = plan_registration(*mirror_, self_, lease_);
     if (!registration.conflict.empty()) {
         problem("node", registration.conflict);
@@ -534,24 +532,27 @@ Result<bool> Worker::carry_out(const BlockStep& step) {
     return false;
 }
 
-/// Where this node's tunnels end, as configured or found; what leaves it has that address too.
+/// Where this node's tunnels end, as configured or found; what leaves it has that address too. What fails changes nothing: by the
+/// addresses that this node has, others' endpoints are judged, and traffic goes on with them.
 void Worker::find_vteps() {
+    schedule_.ends_found();
     VtepAddresses ends{config_.ipv4, config_.ipv6};
+    const auto failed = [&](const Error& error) {
+        vtep_trouble_ = error.message;
+        schedule_.ends_failed(Clock::now());
+    };
     if (!ends.ipv4 && !ends.ipv6) {
         const auto found = find_tunnel_ends(paths_);
-        if (!found) return;
+        if (!found) return failed(found.error());
         // One is enough, and of two nodes with both the IPv4 addresses are used.
         ends = found->ipv4 ? VtepAddresses{found->ipv4, std::nullopt} : *found;
     }
+    vtep_trouble_ = ends.ipv4 || ends.ipv6 ? std::string{} : kNoTunnelEnd;
     if (ends.ipv4 == self_.ipv4 && ends.ipv6 == self_.ipv6) return;
-    vtep_trouble_ = "no uplink has an address that other nodes could reach";
     if (ends.ipv4 || ends.ipv6) {
         PrepareRequest request;
         request.vtep = ends;
-        if (const auto prepared = prepare(paths_, request); !prepared) {
-            vtep_trouble_ = prepared.error().message;
-            ends = {};
-        }
+        if (const auto prepared = prepare(paths_, request); !prepared) return failed(prepared.error());
     }
     self_.ipv4 = ends.ipv4;
     self_.ipv6 = ends.ipv6;

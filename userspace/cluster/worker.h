@@ -169,7 +169,7 @@ private:
     Rejections rejections_;
     Self self_;
     OwnSide own_;
-    std::string vtep_trouble_ = "no uplink has an address that other nodes could reach";
+    std::string vtep_trouble_;  ///< why this node has no address for tunnels, or not the one that it should have
     std::map<std::string, std::string> problems_;
     std::set<std::string> problems_now_;  ///< met by the publish() that runs
     std::set<std::string> attempted_;     ///< steps of the publish() that runs: none twice

@@ -56,6 +56,16 @@ TEST_F(Judge, ANodeWithThisNodesNameUidOrAddressIsNone) {
     EXPECT_EQ(node("e").reason, Reason::kUnfitNode);
 }
 
+TEST_F(Judge, WithoutAnAddressOfThisNodesOwnEndpointsWait) {
+    etcd.add_endpoint("b", '2', 1, "10.9.0.2");
+    here.ipv4.reset();
+    EXPECT_EQ(endpoint().reason, Reason::kUnfitNode);
+    EXPECT_TRUE(endpoint().waits) << "nothing contradicts: what is in use may stay";
+    here.ipv6 = ip("2001:db8::1");
+    EXPECT_EQ(endpoint().reason, Reason::kUnfitNode);
+    EXPECT_FALSE(endpoint().waits) << "of another family than the other node's";
+}
+
 TEST_F(Judge, ATunnelThroughANetworkThatItCarriesIsNone) {
     etcd.add_node("d", '4', "10.9.3.3");
     EXPECT_EQ(node("d").reason, Reason::kUnfitNode);

@@ -108,6 +108,20 @@ TEST_F(ScheduleTest, EveryPeriodTheNodeIsReadAndPublished) {
     EXPECT_TRUE(schedule.must_publish(now));
 }
 
+TEST_F(ScheduleTest, AddressesAreLookedForEveryPeriodAndSoonerAfterAFailure) {
+    settle();
+    EXPECT_FALSE(schedule.must_find_ends(now));
+    now += Schedule::kPeriod;
+    EXPECT_TRUE(schedule.take_period(now));
+    EXPECT_TRUE(schedule.must_find_ends(now));
+    schedule.ends_found();
+    EXPECT_FALSE(schedule.must_find_ends(now));
+    schedule.ends_failed(now);
+    EXPECT_FALSE(schedule.must_find_ends(now));
+    EXPECT_TRUE(schedule.must_find_ends(now + Schedule::kLongestPause));
+    EXPECT_TRUE(schedule.must_publish(now)) << "which shows why";
+}
+
 // --- the watch ------------------------------------------------------------------------------------------------------
 
 TEST_F(ScheduleTest, CutOffNothingIsPublishedAndNothingApplied) {
