@@ -175,10 +175,10 @@ TEST_F(Cluster, TwoClustersInOneEtcdDoNotMix) {
     agent(2).wait_ready();
     create(1);
     attach(1, "c1");
-    EXPECT_TRUE(wait_until([&] { return dump().find("/one/v1/endpoints/same/") != std::string::npos; }));
+    EXPECT_TRUE(wait_until([&] { return dump().find("/one/v2/endpoints/same/") != std::string::npos; }));
     create(2, "blue", {"--subnet", "10.99.0.0/24"});
     attach(2, "c2");
-    EXPECT_TRUE(wait_until([&] { return dump().find("/two/v1/endpoints/same/") != std::string::npos; }));
+    EXPECT_TRUE(wait_until([&] { return dump().find("/two/v2/endpoints/same/") != std::string::npos; }));
     EXPECT_EQ(remote_endpoints(1), 0U);
     EXPECT_EQ(remote_endpoints(2), 0U);
     EXPECT_TRUE(details(1)["nodes"].empty());
@@ -194,7 +194,7 @@ TEST_F(Cluster, WhatMakesNoSenseIsRejectedAndSaidSo) {
     const std::string one = attach(1, "c1");
     ASSERT_TRUE(wait_until([&] { return remote_endpoints(2) == 1; }));
     const std::string node = details(1)["node"]["uid"];
-    const std::string root = "/fastnet/v1/";
+    const std::string root = "/fastnet/v2/";
     const std::string mine = etcd().etcdctl({"get", "--prefix", root + "endpoints/n1/", "--print-value-only"}).out;
     const json good = json::parse(mine);
     const auto with = [&](const char* name, const json& value) {
@@ -327,8 +327,8 @@ TEST_F(Cluster, ANodeThatIsRenamedLeavesNothingUnderItsOldName) {
     agent(1).stop();
     start(1, "/fastnet", "other");
     agent(1).wait_ready();
-    EXPECT_TRUE(wait_until([&] { return dump().find("/fastnet/v1/endpoints/other/") != std::string::npos; }));
-    EXPECT_EQ(dump().find("/fastnet/v1/nodes/n1\n"), std::string::npos);
+    EXPECT_TRUE(wait_until([&] { return dump().find("/fastnet/v2/endpoints/other/") != std::string::npos; }));
+    EXPECT_EQ(dump().find("/fastnet/v2/nodes/n1\n"), std::string::npos);
     expect_reach(2, "c2", ip);
 }
 

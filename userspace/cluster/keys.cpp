@@ -10,7 +10,7 @@
 namespace fastnet::cluster {
 namespace {
 
-constexpr std::string_view kVersion = "/v1/";
+constexpr std::string_view kVersion = "/v2/";
 constexpr std::size_t kMaxPrefix = 128;
 constexpr std::size_t kMaxPath = 512;
 constexpr std::size_t kUidLength = 32;

@@ -1,4 +1,4 @@
-// Where things are in etcd: paths below `<prefix>/v1/`. Pure. A path is read back only if it is spelled exactly as it would be
+// Where things are in etcd: paths below `<prefix>/v2/`. Pure. A path is read back only if it is spelled exactly as it would be
 // written, so that no two paths mean the same thing.
 #pragma once
 
@@ -48,7 +48,7 @@ public:
     /// `/` and words of letters, digits and _ . - between slashes, at most 128 characters; else a usage error.
     static Result<KeySpace> make(std::string_view prefix);
 
-    const std::string& root() const { return root_; }  ///< `<prefix>/v1/`
+    const std::string& root() const { return root_; }  ///< `<prefix>/v2/`
     std::string path(const Key& key) const;
     /// Usage error for whatever path() would not write.
     Result<Key> parse(std::string_view path) const;

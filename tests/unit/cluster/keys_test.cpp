@@ -15,13 +15,13 @@ using test::prefix;
 using test::uid;
 
 TEST(ClusterKeys, ArePathsBelowThePrefix) {
-    EXPECT_EQ(keys().path(NodeKey{"n1"}), "/test/v1/nodes/n1");
-    EXPECT_EQ(keys().path(VtepKey{ip("192.0.2.1")}), "/test/v1/vteps/192.0.2.1");
-    EXPECT_EQ(keys().path(VtepKey{ip("2001:db8::1")}), "/test/v1/vteps/2001:db8::1");
-    EXPECT_EQ(keys().path(NetworkKey{"blue"}), "/test/v1/networks/blue");
-    EXPECT_EQ(keys().path(BlockKey{uid('b'), prefix("10.9.0.16/28")}), "/test/v1/blocks/" + uid('b') + "/10.9.0.16_28");
-    EXPECT_EQ(keys().path(EndpointKey{"n1", 7}), "/test/v1/endpoints/n1/7");
-    EXPECT_EQ(keys().path(GenerationKey{}), "/test/v1/generation");
+    EXPECT_EQ(keys().path(NodeKey{"n1"}), "/test/v2/nodes/n1");
+    EXPECT_EQ(keys().path(VtepKey{ip("192.0.2.1")}), "/test/v2/vteps/192.0.2.1");
+    EXPECT_EQ(keys().path(VtepKey{ip("2001:db8::1")}), "/test/v2/vteps/2001:db8::1");
+    EXPECT_EQ(keys().path(NetworkKey{"blue"}), "/test/v2/networks/blue");
+    EXPECT_EQ(keys().path(BlockKey{uid('b'), prefix("10.9.0.16/28")}), "/test/v2/blocks/" + uid('b') + "/10.9.0.16_28");
+    EXPECT_EQ(keys().path(EndpointKey{"n1", 7}), "/test/v2/endpoints/n1/7");
+    EXPECT_EQ(keys().path(GenerationKey{}), "/test/v2/generation");
 }
 
 TEST(ClusterKeys, AreReadBackAsTheyWereWritten) {
@@ -64,10 +64,10 @@ TEST(ClusterKeys, ThatAreSpelledInAnotherWayAreNone) {
 }
 
 TEST(ClusterKeys, OfAnotherPrefixAreNone) {
-    EXPECT_FALSE(keys().parse("/tes/v1/nodes/a"));
-    EXPECT_FALSE(keys().parse("/test/v2/nodes/a"));
+    EXPECT_FALSE(keys().parse("/tes/v2/nodes/a"));
+    EXPECT_FALSE(keys().parse("/test/v1/nodes/a"));
     EXPECT_FALSE(keys().parse("/test/v1nodes/a"));
-    EXPECT_FALSE(keys().parse("/test2/v1/nodes/a"));
+    EXPECT_FALSE(keys().parse("/test2/v2/nodes/a"));
 }
 
 TEST(ClusterKeys, APrefixIsWordsBetweenSlashes) {
