@@ -1,6 +1,7 @@
 #include "userspace/etcd/client.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <random>
 #include <utility>
 
@@ -13,8 +14,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::int64_t kPageKeys = 512;
-constexpr std::size_t kMaxKeys = 1'000'000;
-constexpr std::size_t kMaxBytes = 256 * 1024 * 1024;
 constexpr int kMaxRestarts = 3;
 
 std::int64_t random_lease_id() {
@@ -42,6 +41,7 @@ bool fails_after(const Compare& compare, const TxnOp& op) {
 }
 
 struct Pages {
+    RangeLimits limits;
     RangeResult result;
     std::size_t bytes = 0;
     std::int64_t limit = kPageKeys;
@@ -76,9 +76,10 @@ public:
 
     EtcdSession& session() { return *session_; }
 
-    Result<RangeResult> range_prefix(const std::string& prefix) {
+    Result<RangeResult> range_prefix(const std::string& prefix, const RangeLimits& limits) {
         for (int restarts = 0;; ++restarts) {
             Pages pages;
+            pages.limits = limits;
             Status status = ok();
             while (pages.more && status) status = next_page(prefix, pages);
             if (status) return std::move(pages.result);
@@ -131,9 +132,13 @@ Status EtcdClient::Impl::next_page(const std::string& prefix, Pages& pages) {
         pages.bytes += kv.key.size() + kv.value.size();
         result.kvs.push_back(std::move(kv));
     }
-    if (result.kvs.size() > kMaxKeys || pages.bytes > kMaxBytes)
-        return failed("etcd: range: more below '" + gateway::printable(prefix) + "' than " + std::to_string(kMaxKeys) + " keys or " +
-                      std::to_string(kMaxBytes) + " bytes");
+    if (result.kvs.size() > pages.limits.keys || pages.bytes > pages.limits.bytes) {
+        Error error = failed("etcd: range: more below '" + gateway::printable(prefix) + "' than " + std::to_string(pages.limits.keys) +
+                                 " keys or " + std::to_string(pages.limits.bytes) + " bytes",
+                             "delete what does not belong there");
+        error.sys_errno = E2BIG;
+        return error;
+    }
     pages.more = page.more;
     pages.keys_only = false;
     pages.limit = std::min(pages.limit * 2, kPageKeys);
@@ -187,8 +192,8 @@ Result<EtcdClient> EtcdClient::open(EtcdConfig config) {
     return EtcdClient{std::make_unique<Impl>(TRY(EtcdSession::open(std::move(config))))};
 }
 
-Result<RangeResult> EtcdClient::range_prefix(std::string_view prefix) {
-    return impl_->range_prefix(std::string{prefix});
+Result<RangeResult> EtcdClient::range_prefix(std::string_view prefix, const RangeLimits& limits) {
+    return impl_->range_prefix(std::string{prefix}, limits);
 }
 
 Result<TxnResult> EtcdClient::txn(const Txn& txn) {

@@ -32,8 +32,9 @@ public:
     EtcdClient& operator=(const EtcdClient&) = delete;
     ~EtcdClient();
 
-    /// All keys that begin with @p prefix, at one revision however many pages it takes. Linearizable.
-    Result<RangeResult> range_prefix(std::string_view prefix);
+    /// All keys that begin with @p prefix, at one revision however many pages it takes. Linearizable. What is beyond @p limits is not
+    /// read: an error with sys_errno E2BIG.
+    Result<RangeResult> range_prefix(std::string_view prefix, const RangeLimits& limits = {});
 
     Result<TxnResult> txn(const Txn& txn);
 

@@ -49,6 +49,12 @@ struct RangeResult {
     std::uint64_t cluster_id = 0;
 };
 
+/// How much of a range is read at most.
+struct RangeLimits {
+    std::size_t keys = 1'000'000;
+    std::size_t bytes = std::size_t{256} * 1024 * 1024;  ///< of keys and values
+};
+
 /// One condition of a transaction, about one key.
 struct Compare {
     enum class Target : std::uint8_t { kCreateRevision, kModRevision, kVersion, kValue, kLease };

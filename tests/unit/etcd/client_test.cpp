@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <chrono>
 #include <fstream>
 #include <thread>
@@ -227,6 +228,21 @@ TEST(EtcdClient, HostileAnswersAreErrorsWithinBounds) {
     rusage after{};
     ::getrusage(RUSAGE_SELF, &after);
     EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 64 * 1024) << "kB more than before";
+}
+
+TEST(EtcdClient, ARangeBeyondItsLimitsIsAnErrorOfItsOwn) {
+    FakeMember member{always(
+        200, with_header(
+                 R"("kvs":[{"key":"L2YvYQ==","mod_revision":"1","value":"eA=="},{"key":"L2YvYg==","mod_revision":"1","value":"eA=="}])"))};
+    const auto read = [&](const RangeLimits& limits) { return open_client({member.url()}).range_prefix("/f/", limits); };
+    const auto fits = read({2, 10});
+    ASSERT_TRUE(fits) << fits.error().message;
+    EXPECT_EQ(fits->kvs.size(), 2U);
+    for (const RangeLimits& limits : {RangeLimits{1, 100}, RangeLimits{100, 9}}) {
+        const auto result = read(limits);
+        ASSERT_FALSE(result);
+        EXPECT_EQ(result.error().sys_errno, E2BIG) << result.error().message;
+    }
 }
 
 TEST(EtcdClient, StatusTellsOfEveryMember) {
