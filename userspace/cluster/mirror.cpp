@@ -231,7 +231,10 @@ void Mirror::erase(const std::string& path, Touched& touched) {
     bytes_ -= known->second.bytes;
     known_.erase(known);
     touched.readable.push_back(path);
-    if (const auto key = keys_.parse(path)) forget(*key, touched);
+    const auto key = keys_.parse(path);
+    if (!key) return;
+    if (std::holds_alternative<GenerationKey>(*key)) touched.generation_lost = true;
+    forget(*key, touched);
 }
 
 /// Takes what is known of @p key out; who depended on it is touched.

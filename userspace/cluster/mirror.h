@@ -40,6 +40,7 @@ struct Touched {
     std::set<EndpointKey> endpoints{};  ///< those of changed nodes, VTEPs and blocks too
     bool networks = false;              ///< some network, or the generation
     bool blocks = false;
+    bool generation_lost = false;  ///< deleted, though it may be there again: by a wipe only
     std::vector<Unreadable> unreadable{};
     std::vector<std::string> readable{};  ///< paths that are gone or can be read now
 

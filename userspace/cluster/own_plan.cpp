@@ -193,6 +193,8 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
                                           " is that of node " + in_quotes(entry->record.name) +
                                           " by now: endpoints in it are not shown to other nodes; detach and attach them again"});
             continue;
+        } else if (entry->record.name != self.name) {
+            steps.push_back(RestoreBlock{uid, block.prefix, block_txn(mirror, self, key, put_block(mirror, self, key))});
         }
         use.add(block);
         if (block.free == block.size) idle.push_back(&block);
@@ -246,7 +248,7 @@ void plan_family(const Mirror& mirror, const Self& self, const OwnNetwork& own, 
 class Batches {
 public:
     Batches(std::vector<Compare> compares, std::size_t most) : compares_{std::move(compares)}, most_{most} {}
-    void add(TxnOp op) {
+    void add(TxnOp op, std::optional<Compare> compare = std::nullopt) {
         if (txns_.empty() || txns_.back().then.size() >= most_) {
             txns_.emplace_back();
             txns_.back().compares = compares_;
@@ -254,6 +256,7 @@ public:
             txns_.back().harmless_twice = true;
         }
         txns_.back().then.push_back(std::move(op));
+        if (compare) txns_.back().compares.push_back(*std::move(compare));
     }
     std::vector<Txn> take() { return std::move(txns_); }
 
@@ -409,13 +412,13 @@ std::vector<BlockStep> plan_blocks(const Mirror& mirror, const Self& self, const
     return steps;
 }
 
-std::set<std::string> signs_of_wipe(const Mirror& mirror, const OwnSide& own) {
-    std::set<std::string> gone;
+SignsOfWipe signs_of_wipe(const Mirror& mirror, const OwnSide& own) {
+    SignsOfWipe gone;
     for (const OwnNetwork& shared : own.shared)
         for (const OwnBlock& block : shared.blocks)
             if (mirror.mod_revision(BlockKey{shared.network.uid, block.prefix}) == 0)
-                gone.insert("block " + block.prefix.to_string() + " of network " + in_quotes(shared.network.name) + " is gone");
-    if (!own.shared.empty() && mirror.mod_revision(GenerationKey{}) == 0) gone.insert("the networks are gone");
+                gone.blocks.insert("block " + block.prefix.to_string() + " of network " + in_quotes(shared.network.name) + " is gone");
+    gone.networks = !own.shared.empty() && mirror.mod_revision(GenerationKey{}) == 0;
     return gone;
 }
 
@@ -439,9 +442,9 @@ Result<std::vector<Txn>> plan_forget(const Mirror& mirror, const std::string& na
         return conflict("forget node " + in_quotes(name) + ": it is alive",
                         "stop its agent and wait for its lease to end, if it will not come back");
     if (blocks.empty()) return not_found("forget node " + in_quotes(name) + ": no block has its name", "`fastnet status` lists the nodes");
-    // Guarded by the node's key: if it comes back meanwhile, nothing is taken from it.
+    // If the node comes back meanwhile, nothing is taken from it: by its name, or by its blocks, which get the name that it has then.
     Batches batches{{unchanged(mirror, NodeKey{name})}, most};
-    for (const BlockKey& key : blocks) batches.add(TxnOp::erase(mirror.keys().path(key)));
+    for (const BlockKey& key : blocks) batches.add(TxnOp::erase(mirror.keys().path(key)), unchanged(mirror, key));
     return batches.take();
 }
 

@@ -78,8 +78,8 @@ struct NetworkProblem {
 using NetworkStep = std::variant<JoinNetwork, LeaveNetwork, ShareNetwork, RestoreNetwork, BuryNetwork, NetworkProblem>;
 
 /// @p tombstone_lease is given to what buries. A shared network that etcd does not have is written again only with @p may_restore: etcd
-/// was wiped. Else it was removed so long ago that its tombstone is gone, and this node leaves it. Only one step per call changes etcd's
-/// networks, since each changes the generation.
+/// lost the networks. Else it was removed so long ago that its tombstone is gone, and this node leaves it. Only one step per call changes
+/// etcd's networks, since each changes the generation.
 std::vector<NetworkStep> plan_networks(const Mirror& mirror, const Self& self, const OwnSide& own, std::int64_t tombstone_lease,
                                        bool may_restore);
 /// Whether plan_networks() will need a lease for tombstones.
@@ -101,7 +101,7 @@ struct ReturnBlock {
     IpPrefix prefix;
     Txn txn;
 };
-/// Had here, not in etcd: it was wiped.
+/// Had here, not in etcd: it was wiped; or under the name that this node had before.
 struct RestoreBlock {
     std::string network;
     IpPrefix prefix;
@@ -124,8 +124,12 @@ std::vector<BlockStep> plan_blocks(const Mirror& mirror, const Self& self, const
 
 // --- wipes --------------------------------------------------------------------------------------------------------
 
-/// What has no lease and is gone, though this node knows it to have been there: "what is gone", each.
-std::set<std::string> signs_of_wipe(const Mirror& mirror, const OwnSide& own);
+/// What has no lease and is gone, though this node knows it to have been there.
+struct SignsOfWipe {
+    std::set<std::string> blocks{};  ///< "what is gone", each. Also of a node that was forgotten: no proof
+    bool networks = false;           ///< nobody deletes the generation
+};
+SignsOfWipe signs_of_wipe(const Mirror& mirror, const OwnSide& own);
 
 // --- administration -----------------------------------------------------------------------------------------------
 

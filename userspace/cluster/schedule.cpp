@@ -17,6 +17,7 @@ void Schedule::node_read(bool differs) {
 
 void Schedule::range_read(Time now) {
     synced_ = true;
+    range_at_ = now;
     watch_stands(now);
 }
 
@@ -28,9 +29,15 @@ void Schedule::watch_stands(Time now) {
     retry_.reset();
 }
 
-void Schedule::watch_ended() {
+void Schedule::watch_ended(Time now) {
     synced_ = false;
     retry_.reset();
+    if (!range_at_ || now - *range_at_ >= kReadSeldom) {
+        reread_pause_ = {};
+        return;
+    }
+    reread_pause_ = std::clamp<Duration>(reread_pause_ * 2, kFirstReread, kReadSeldom);
+    retry_ = now + reread_pause_;
 }
 
 void Schedule::own_entries_touched() {
@@ -38,21 +45,30 @@ void Schedule::own_entries_touched() {
     publish_at_.reset();
 }
 
-void Schedule::wiped(Time now) {
+void Schedule::hold_up(WipedParts parts, Time now) {
+    if (parts == WipedParts::kNone) return;
+    wiped_ = std::max(wiped_, parts);
     hold_off_ = now + hold_off_time_;
     publish_dirty_ = true;
 }
 
-bool Schedule::missing(std::set<std::string> what, Time now) {
-    const bool is_news = !std::includes(missing_.begin(), missing_.end(), what.begin(), what.end());
-    missing_ = std::move(what);
+bool Schedule::missing_blocks(std::set<std::string> what, Time now) {
+    const bool is_news = !std::includes(missing_blocks_.begin(), missing_blocks_.end(), what.begin(), what.end());
+    missing_blocks_ = std::move(what);
+    if (is_news) hold_up(WipedParts::kBlocks, now);
+    return is_news;
+}
+
+bool Schedule::missing_networks(bool are_missing, Time now) {
+    const bool is_news = are_missing && !networks_missing_;
+    networks_missing_ = are_missing;
     if (is_news) wiped(now);
     return is_news;
 }
 
 void Schedule::failed(Time now) {
     pause_ = std::clamp<Duration>(pause_ * 2, kFirstPause, kLongestPause);
-    retry_ = now + pause_;
+    retry_ = std::max(retry_.value_or(now), now + pause_);  // that of an overflow is longer
 }
 
 void Schedule::succeeded() {
@@ -104,6 +120,7 @@ std::optional<Schedule::Time> Schedule::kept_until(Time now) const {
 bool Schedule::take_end_of_hold_off(Time now) {
     if (!hold_off_ || *hold_off_ > now || !connected_) return false;
     hold_off_.reset();
+    wiped_ = WipedParts::kNone;
     publish_dirty_ = true;  // new blocks may be taken again
     return true;
 }

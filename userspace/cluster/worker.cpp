@@ -27,9 +27,7 @@ constexpr std::size_t kChunk = 256;  // remote entries of one change: the node's
 constexpr auto kFairness = 5ms;      // between two chunks: commands that wait for the node's lock try every 2 ms
 constexpr int kMostRounds = 64;
 constexpr std::size_t kExamples = 20;
-constexpr auto kLockPatience =
-    300ms;  // commands hold it for tens of milliseconds; what is asked of this thread must not wait for long ones
-constexpr auto kLockAlarm = 60s;
+constexpr auto kLockAlarm = 60s;   // since the first time that the lock's own patience was over
 constexpr auto kRenameQuiet = 3s;  // a node that lives on the same lease, since its disk was copied, comes back within that
 constexpr std::size_t kMostProblems = 200;
 constexpr const char* kNoTunnelEnd = "no uplink has an address that other nodes could reach";
@@ -41,6 +39,9 @@ constexpr const char* kLeaseTimeSetting = "lease_ttl";  // as asked for: etcd ma
 constexpr const char* kMachineSetting = "machine";
 constexpr const char* kNameSetting = "name";
 constexpr const char* kClusterSetting = "etcd_cluster";
+constexpr const char* kHoldOffSetting = "hold_off";  // while one lasts: kHoldOffFor...
+constexpr const char* kHoldOffForBlocks = "blocks";
+constexpr const char* kHoldOffForEverything = "everything";
 
 template <typename Number>
 Number number_in(const std::optional<std::string>& text) {
@@ -144,14 +145,15 @@ Status Worker::run() {
             wait();
             continue;
         }
-        take_inbox();
         if (node_changes_.take()) schedule_.node_changed();
         if (schedule_.take_period(Clock::now())) remote_.retry_refused();
         if (schedule_.must_find_ends(Clock::now())) find_vteps();
         if (schedule_.must_read_node())
             if (Status read = read_node(); !read) problem("node", read.error().message);
+        take_inbox();  // after the node: what it does not have any more is not missed in etcd
         if (lease_ != 0 && keeper_->lease().id != lease_) schedule_.lease_lost();
         if (schedule_.must_connect(Clock::now())) attempt(&Worker::connect, "read etcd");
+        if (Status remembered = remember_hold_off(); !remembered) problem("hold-off", remembered.error().message);
         if (schedule_.must_publish(Clock::now())) attempt(&Worker::publish, "share");
         if (apply_remote()) {
             std::this_thread::sleep_for(kFairness);
@@ -171,6 +173,9 @@ Status Worker::begin() {
     CHECK_OK(take_identity());
     CHECK_OK(set_cluster_name(paths_, self_.name));
     cluster_id_ = number_in<std::uint64_t>(TRY(read_agent_setting(paths_, kClusterSetting)));
+    const auto held = TRY(read_agent_setting(paths_, kHoldOffSetting));
+    hold_off_on_record_ = !held ? WipedParts::kNone : *held == kHoldOffForBlocks ? WipedParts::kBlocks : WipedParts::kEverything;
+    schedule_.hold_up(hold_off_on_record_, Clock::now());
     find_vteps();
     (void)node_changes_.take();
     CHECK_OK(read_node());
@@ -211,12 +216,19 @@ bool Worker::is_busy(const Error& error) {
 Status Worker::connect() {
     schedule_.watch_fell();
     watch_.reset();
-    const RangeResult range = TRY(client_->range_prefix(mirror_->keys().root()));
+    auto read = client_->range_prefix(mirror_->keys().root(), {Mirror::kMostKeys, Mirror::kMostBytes});
+    if (!read) {
+        // Nothing of it is taken in: this node stays as it is.
+        if (read.error().sys_errno == E2BIG) schedule_.overflowed(Clock::now());
+        return std::move(read).error();
+    }
+    const RangeResult range = *std::move(read);
     const bool replaced = cluster_id_ != 0 && range.cluster_id != cluster_id_;
     if (replaced || range.revision < mirror_->revision()) {
         log_hold_off(replaced ? "it is another cluster than before" : "its history went back");
         schedule_.wiped(Clock::now());
     }
+    CHECK_OK(remember_hold_off());  // before the cluster's id, by which a wipe is known
     if (range.cluster_id != cluster_id_) CHECK_OK(write_agent_setting(paths_, kClusterSetting, std::to_string(range.cluster_id)));
     cluster_id_ = range.cluster_id;
     absorb(mirror_->reset(range.kvs, range.revision));
@@ -224,8 +236,6 @@ Status Worker::connect() {
     const bool was_away = lease_ != 0 && (mirror_->node(self_.name) == nullptr || mirror_->node(self_.name)->record.uid != self_.uid);
     if (was_away) schedule_.was_away(Clock::now());
     ++counters_.range_syncs;
-    if (auto overflow = mirror_->overflow())
-        return failed(*std::move(overflow), "delete what does not belong there: traffic goes on as it is");
     const std::uint64_t number = ++watch_number_;
     inbox_.expect(number);
     watch_ = TRY(
@@ -253,14 +263,19 @@ void Worker::take_inbox() {
             disconnect(disconnected->why);
         } else if (const auto* const compacted = std::get_if<WatchCompacted>(&message)) {
             log(Severity::kWarning, "etcd: everything is read anew: " + compacted->why);
-            schedule_.watch_ended();
+            schedule_.watch_ended(Clock::now());
         }
     }
 }
 
 void Worker::take_events(const WatchEvents& events) {
-    absorb(mirror_->apply(events.events, events.revision));
-    if (!node_gone_) look_for_wipe();
+    const Touched touched = mirror_->apply(events.events, events.revision);
+    absorb(touched);
+    if (touched.generation_lost && !own_.shared.empty()) {
+        if (!schedule_.wiped_until(Clock::now())) log_hold_off("the networks were deleted");
+        schedule_.wiped(Clock::now());
+    }
+    look_for_wipe();
 }
 
 /// Nothing is removed for it: this node stays as it is until etcd can be read again.
@@ -268,9 +283,10 @@ bool Worker::take_overflow() {
     const auto overflow = mirror_->overflow();
     if (!overflow) return false;
     watch_.reset();
-    schedule_.watch_ended();
+    inbox_.expect(++watch_number_);  // nothing of that watch any more
+    schedule_.watch_ended(Clock::now());
+    schedule_.overflowed(Clock::now());
     disconnect(*overflow);
-    schedule_.failed(Clock::now());
     return true;
 }
 
@@ -287,8 +303,9 @@ Status Worker::read_node() {
     }
     const bool differs = !schedule_.has_begun() || !same(*own, own_);
     schedule_.node_read(differs);
+    if (differs) own_ = *std::move(own);
+    if (schedule_.is_synced()) look_for_wipe();
     if (!differs) return ok();
-    own_ = *std::move(own);
     Here here{self_.name, self_.uid, self_.ipv4, self_.ipv6, {}};
     for (const OwnNetwork& shared : own_.shared) here.networks.emplace(shared.network.uid, local_network(shared.network));
     remote_.set_here(*mirror_, std::move(here));
@@ -468,6 +485,7 @@ Result<bool> Worker::carry_out(const NetworkStep& step) {
     }
     if (const auto* const leave = std::get_if<LeaveNetwork>(&step)) {
         if (!first_time("leave " + leave->uid)) return false;
+        schedule_.node_changed();
         return done(leave->name, leave_network(paths_, leave->uid));
     }
     if (const auto* const share = std::get_if<ShareNetwork>(&step)) {
@@ -512,6 +530,7 @@ Result<bool> Worker::carry_out(const BlockStep& step) {
     }
     if (const auto* const give = std::get_if<ReturnBlock>(&step)) {
         if (!first_time("return ", give->network, give->prefix)) return false;
+        schedule_.node_changed();  // whatever comes of it: etcd's answer may be lost
         Status removed = node_gone_ ? ok() : remove_block(paths_, give->network, give->prefix);
         if (!removed && removed.error().kind == ErrorKind::kFailed) return std::move(removed).error();
         if (!removed) return false;  // somebody moved in
@@ -523,6 +542,7 @@ Result<bool> Worker::carry_out(const BlockStep& step) {
     }
     if (const auto* const lose = std::get_if<LoseBlock>(&step)) {
         if (!first_time("lose ", lose->network, lose->prefix)) return false;
+        schedule_.node_changed();
         CHECK_OK(lose_block(paths_, lose->network, lose->prefix));
         log(Severity::kError, lose->why);
         return true;
@@ -620,14 +640,29 @@ void Worker::reject(const Refusal& refusal) {
 
 // --- state --------------------------------------------------------------------------------------------------------
 
+/// By what this node has as it is now: what it gave back a moment ago is not missing.
 void Worker::look_for_wipe() {
-    const std::set<std::string> gone = signs_of_wipe(*mirror_, own_);
+    if (node_gone_ || schedule_.must_read_node()) return;
+    const SignsOfWipe gone = signs_of_wipe(*mirror_, own_);
     const bool held = schedule_.wiped_until(Clock::now()).has_value();
-    if (schedule_.missing(gone, Clock::now()) && !held) log_hold_off(*gone.begin());
+    const bool blocks = schedule_.missing_blocks(gone.blocks, Clock::now());
+    const bool networks = schedule_.missing_networks(gone.networks, Clock::now());
+    if ((blocks || networks) && !held) log_hold_off(networks ? "the networks are gone" : *gone.blocks.begin());
 }
 
 void Worker::log_hold_off(const std::string& why) {
     log(Severity::kWarning, "etcd was wiped or restored: " + why + "; what vanished stays until the others wrote theirs again");
+}
+
+/// A hold-off outlives the agent: after a restart within it others' blocks may still be missing.
+Status Worker::remember_hold_off() {
+    const WipedParts parts = schedule_.wiped_parts();
+    if (node_gone_ || parts == hold_off_on_record_) return ok();
+    std::optional<std::string> value;
+    if (parts != WipedParts::kNone) value = parts == WipedParts::kBlocks ? kHoldOffForBlocks : kHoldOffForEverything;
+    CHECK_OK(write_agent_setting(paths_, kHoldOffSetting, value));
+    hold_off_on_record_ = parts;
+    return ok();
 }
 
 void Worker::set_connected() {

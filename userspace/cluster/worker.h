@@ -131,6 +131,7 @@ private:
     void find_vteps();
     void look_for_wipe();
     void log_hold_off(const std::string& why);
+    Status remember_hold_off();
     void absorb(const Touched& touched);
     void reject(const Refusal& refusal);
     void set_connected();
@@ -175,6 +176,7 @@ private:
     std::set<std::string> attempted_;     ///< steps of the publish() that runs: none twice
 
     Schedule schedule_;
+    WipedParts hold_off_on_record_ = WipedParts::kNone;
     bool stale_ = false;  ///< the publish() that runs met somebody else's changes
     bool node_gone_ = false;
     bool ended_ = false;

@@ -66,7 +66,7 @@ TEST(ClusterKeys, ThatAreSpelledInAnotherWayAreNone) {
 TEST(ClusterKeys, OfAnotherPrefixAreNone) {
     EXPECT_FALSE(keys().parse("/tes/v2/nodes/a"));
     EXPECT_FALSE(keys().parse("/test/v1/nodes/a"));
-    EXPECT_FALSE(keys().parse("/test/v1nodes/a"));
+    EXPECT_FALSE(keys().parse("/test/v2nodes/a"));
     EXPECT_FALSE(keys().parse("/test2/v2/nodes/a"));
 }
 

@@ -175,6 +175,19 @@ TEST_F(ClusterMirror, AFullReadEndsWhatIsKnownOfOwnDeletions) {
     EXPECT_EQ(etcd.mirror.apply({{false, changed}}, etcd.revision + 5).endpoints.size(), 1U);
 }
 
+TEST_F(ClusterMirror, TellsThatTheGenerationWasDeletedThoughItIsThereAgain) {
+    etcd.put(GenerationKey{}, uid('a'));
+    EXPECT_FALSE(etcd.put(GenerationKey{}, uid('b')).generation_lost);
+    const std::string path = keys().path(GenerationKey{});
+    const std::int64_t gone = ++etcd.revision;
+    const std::int64_t back = ++etcd.revision;
+    EXPECT_TRUE(
+        etcd.mirror
+            .apply({{true, KeyValue{path, "", 0, gone, 0, 0, false}}, {false, KeyValue{path, uid('c'), back, back, 1, 0, false}}}, back)
+            .generation_lost);
+    EXPECT_NE(etcd.mirror.mod_revision(GenerationKey{}), 0);
+}
+
 TEST_F(ClusterMirror, CountsTheBlocksOfAFamilyAndLength) {
     etcd.add_block("b", '2', "fd00:9::/88");
     etcd.add_block("b", '2', "10.9.0.64/27");

@@ -54,6 +54,10 @@ protected:
         network.blocks = {{prefix("10.9.0.0/28"), 14, 14}, {prefix("fd00:9::/88"), 1000, 1000}};
         own.shared = {network};
     }
+    bool wiped() const {
+        const SignsOfWipe signs = signs_of_wipe(etcd.mirror, own);
+        return signs.networks || !signs.blocks.empty();
+    }
     std::vector<NetworkStep> networks(bool may_restore = false) const { return plan_networks(etcd.mirror, self, own, 99, may_restore); }
     std::vector<BlockStep> blocks(bool wiped = false) const { return plan_blocks(etcd.mirror, self, own, wiped); }
 
@@ -396,9 +400,10 @@ TEST_F(OwnPlan, ATombstonesNameIsFree) {
 TEST_F(OwnPlan, WhatVanishedWithoutATombstoneIsPutBack) {
     register_self();
     share_blue();
-    EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).empty());
+    EXPECT_FALSE(wiped());
     etcd.wipe();
-    EXPECT_EQ(signs_of_wipe(etcd.mirror, own).size(), 3U);  // two blocks and the generation
+    EXPECT_EQ(signs_of_wipe(etcd.mirror, own).blocks.size(), 2U);
+    EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).networks);
     register_self();
     const auto restored = only<RestoreNetwork>(networks(true));
     ASSERT_EQ(restored.size(), 1U);
@@ -409,14 +414,14 @@ TEST_F(OwnPlan, WhatVanishedWithoutATombstoneIsPutBack) {
     for (const RestoreBlock& one : put_back) EXPECT_TRUE(etcd.run(one.txn));
     EXPECT_TRUE(networks(true).empty());
     EXPECT_TRUE(blocks(true).empty());
-    EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).empty());
+    EXPECT_FALSE(wiped());
 }
 
 TEST_F(OwnPlan, ANetworkWhoseTombstoneIsGoneIsLeftAndNotPutBack) {
     register_self();
     share_blue();
     etcd.erase(NetworkKey{"blue"});  // this node was off for more than a day: its blocks and the generation are as it knows them
-    EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).empty());
+    EXPECT_FALSE(wiped());
     ASSERT_EQ(networks(false).size(), 1U);
     const auto left = only<LeaveNetwork>(networks(false));
     ASSERT_EQ(left.size(), 1U);
@@ -424,6 +429,14 @@ TEST_F(OwnPlan, ANetworkWhoseTombstoneIsGoneIsLeftAndNotPutBack) {
     EXPECT_EQ(only<RestoreNetwork>(networks(true)).size(), 1U);
     own.shared.clear();  // its blocks go back then
     EXPECT_EQ(only<ReturnBlock>(blocks()).size(), 2U);
+}
+
+TEST_F(OwnPlan, AForgottenNodesBlocksAreMissingAndItsNetworksAreNot) {
+    register_self();
+    share_blue();
+    etcd.erase({NetworkKey{"blue"}, BlockKey{uid('b'), prefix("10.9.0.0/28")}});  // `--forget`, and a tombstone that is over
+    EXPECT_EQ(signs_of_wipe(etcd.mirror, own).blocks.size(), 1U);
+    EXPECT_FALSE(signs_of_wipe(etcd.mirror, own).networks);
 }
 
 // --- what cannot be read --------------------------------------------------------------------------------------------
@@ -463,7 +476,7 @@ TEST_F(OwnPlan, ABlockThatCannotBeReadIsNeitherWrittenNorShared) {
     const BlockKey key{uid('b'), prefix("10.9.0.0/28")};
     own.shared[0].endpoints = {endpoint(3, "10.9.0.3")};
     etcd.put(key, "from the future");
-    EXPECT_TRUE(signs_of_wipe(etcd.mirror, own).empty());
+    EXPECT_FALSE(wiped());
     EXPECT_TRUE(only<RestoreBlock>(blocks(true)).empty());
     EXPECT_EQ(only<BlockProblem>(blocks()).size(), 1U);
     EXPECT_TRUE(plan_endpoints(etcd.mirror, self, kLease, own).empty());
@@ -596,6 +609,25 @@ TEST_F(OwnPlan, ANodeThatComesBackLosesNothing) {
     const auto txns = *plan_forget(etcd.mirror, "b");
     etcd.add_node("b", '2', "192.0.2.2");
     EXPECT_FALSE(etcd.run(txns[0]));
+}
+
+TEST_F(OwnPlan, ANodeThatComesBackUnderAnotherNameLosesNothing) {
+    etcd.add_block("old", '2', "10.9.0.0/28");
+    const auto txns = *plan_forget(etcd.mirror, "old");
+    etcd.add_node("new", '2', "192.0.2.2");
+    etcd.add_block("new", '2', "10.9.0.0/28");
+    EXPECT_FALSE(etcd.run(txns[0]));
+}
+
+TEST_F(OwnPlan, ARenamedNodePutsItsNameIntoItsBlocks) {
+    register_self();
+    share_blue();
+    etcd.add_block("old", 'a', "10.9.0.0/28");
+    const auto renamed = only<RestoreBlock>(blocks());
+    ASSERT_EQ(renamed.size(), 1U);
+    EXPECT_TRUE(etcd.run(renamed[0].txn));
+    EXPECT_EQ(etcd.mirror.block({uid('b'), prefix("10.9.0.0/28")})->record.name, "a");
+    EXPECT_TRUE(only<RestoreBlock>(blocks()).empty());
 }
 
 TEST_F(OwnPlan, OfANodeThatWasMadeAnewTheOldBlocksAreForgotten) {

@@ -105,6 +105,8 @@ TEST_F(ScheduleTest, EveryPeriodTheNodeIsReadAndPublished) {
     EXPECT_TRUE(schedule.take_period(now));
     EXPECT_FALSE(schedule.take_period(now)) << "once";
     EXPECT_TRUE(schedule.must_read_node());
+    EXPECT_FALSE(schedule.must_publish(now)) << "the node first";
+    schedule.node_read(false);
     EXPECT_TRUE(schedule.must_publish(now));
 }
 
@@ -119,6 +121,7 @@ TEST_F(ScheduleTest, AddressesAreLookedForEveryPeriodAndSoonerAfterAFailure) {
     schedule.ends_failed(now);
     EXPECT_FALSE(schedule.must_find_ends(now));
     EXPECT_TRUE(schedule.must_find_ends(now + Schedule::kLongestPause));
+    schedule.node_read(false);
     EXPECT_TRUE(schedule.must_publish(now)) << "which shows why";
 }
 
@@ -149,11 +152,45 @@ TEST_F(ScheduleTest, AWatchThatStandsAgainPublishesAtOnceWhateverFailedBefore) {
 
 TEST_F(ScheduleTest, AWatchThatEndedIsFollowedByAFullReadAtOnce) {
     settle();
+    now += Schedule::kReadSeldom;
     schedule.failed(now);
-    schedule.watch_ended();
+    schedule.watch_ended(now);
     EXPECT_TRUE(schedule.must_connect(now));
     EXPECT_FALSE(schedule.must_publish(now));
     EXPECT_FALSE(schedule.must_apply(now));
+}
+
+TEST_F(ScheduleTest, WatchesThatEndOneAfterTheOtherAreNotFollowedByReadsWithoutAPause) {
+    settle();
+    for (const auto pause : {500ms, 1'000ms, 2'000ms, 4'000ms, 8'000ms, 16'000ms, 30'000ms, 30'000ms}) {
+        schedule.watch_ended(now);
+        EXPECT_FALSE(schedule.must_connect(now + pause - 1ms)) << pause.count();
+        now += pause;
+        EXPECT_TRUE(schedule.must_connect(now)) << pause.count();
+        schedule.range_read(now);
+        schedule.succeeded();
+    }
+    now += Schedule::kReadSeldom;
+    schedule.watch_ended(now);
+    EXPECT_TRUE(schedule.must_connect(now)) << "it went well for long enough";
+}
+
+TEST_F(ScheduleTest, AfterAnOverflowEverythingIsReadAgainOnlyMuchLater) {
+    settle();
+    schedule.watch_ended(now);
+    schedule.overflowed(now);
+    schedule.failed(now);
+    EXPECT_FALSE(schedule.must_connect(now + Schedule::kOverflowPause - 1ms));
+    EXPECT_TRUE(schedule.must_connect(now + Schedule::kOverflowPause));
+}
+
+TEST_F(ScheduleTest, NothingIsPublishedAsLongAsTheNodeIsNotKnown) {
+    settle();
+    schedule.own_entries_touched();
+    schedule.node_changed();
+    EXPECT_FALSE(schedule.must_publish(now)) << "what it does not have any more would seem to be missing in etcd";
+    schedule.node_read(false);
+    EXPECT_TRUE(schedule.must_publish(now));
 }
 
 // --- failures -------------------------------------------------------------------------------------------------------
@@ -250,26 +287,26 @@ TEST_F(ScheduleTest, AWipeHoldsUpForTheLeaseAndAMargin) {
 
 TEST_F(ScheduleTest, WhatGoesOnMissingDoesNotBeginTheHoldOffAnew) {
     settle();
-    EXPECT_FALSE(schedule.missing({}, now));
-    EXPECT_TRUE(schedule.missing({"block 1"}, now));
+    EXPECT_FALSE(schedule.missing_blocks({}, now));
+    EXPECT_TRUE(schedule.missing_blocks({"block 1"}, now));
     const auto end = now + kHoldOff;
     // It cannot be written (the name is another node's), and events go on.
     for (; now < end + 10s; now += 1s) {
-        EXPECT_FALSE(schedule.missing({"block 1"}, now));
+        EXPECT_FALSE(schedule.missing_blocks({"block 1"}, now));
         EXPECT_EQ(schedule.wiped_until(now).has_value(), now < end);
     }
 }
 
 TEST_F(ScheduleTest, WhatIsMissingInAdditionBeginsItAnew) {
     settle();
-    EXPECT_TRUE(schedule.missing({"block 1", "block 2"}, now));
+    EXPECT_TRUE(schedule.missing_blocks({"block 1", "block 2"}, now));
     now += 10s;
-    EXPECT_FALSE(schedule.missing({"block 1"}, now)) << "one of them was written";
-    EXPECT_TRUE(schedule.missing({"block 1", "networks"}, now));
+    EXPECT_FALSE(schedule.missing_blocks({"block 1"}, now)) << "one of them was written";
+    EXPECT_TRUE(schedule.missing_blocks({"block 1", "networks"}, now));
     EXPECT_EQ(schedule.wiped_until(now), now + kHoldOff);
     now += 10s;
-    EXPECT_FALSE(schedule.missing({}, now));
-    EXPECT_TRUE(schedule.missing({"block 1"}, now)) << "wiped again";
+    EXPECT_FALSE(schedule.missing_blocks({}, now));
+    EXPECT_TRUE(schedule.missing_blocks({"block 1"}, now)) << "wiped again";
     EXPECT_EQ(schedule.wiped_until(now), now + kHoldOff);
 }
 
@@ -286,18 +323,56 @@ TEST_F(ScheduleTest, AHoldOffDoesNotEndWithoutEtcd) {
     EXPECT_TRUE(schedule.take_end_of_hold_off(now + kHoldOff));
 }
 
-TEST_F(ScheduleTest, NetworksArePutBackInAHoldOffAndWhileSomethingIsMissing) {
+TEST_F(ScheduleTest, NetworksArePutBackInAHoldOffAndWhileTheGenerationIsMissing) {
     settle();
     EXPECT_FALSE(schedule.may_restore(now)) << "somebody removed them";
     schedule.wiped(now);
     EXPECT_TRUE(schedule.may_restore(now));
     EXPECT_FALSE(schedule.may_restore(now + kHoldOff));
-    schedule.missing({"block 1"}, now);
+    EXPECT_TRUE(schedule.missing_networks(true, now));
+    EXPECT_FALSE(schedule.missing_networks(true, now)) << "once";
     EXPECT_TRUE(schedule.may_restore(now + kHoldOff)) << "etcd refused all of it until now";
-    schedule.missing({}, now);
+    schedule.missing_networks(false, now);
+    EXPECT_TRUE(schedule.may_restore(now)) << "others' networks are on their way";
     EXPECT_FALSE(schedule.may_restore(now + kHoldOff));
     schedule.was_away(now);
     EXPECT_FALSE(schedule.may_restore(now + kHoldOff)) << "away is no wipe";
+}
+
+TEST_F(ScheduleTest, MissingBlocksHoldUpButBringNoNetworkBack) {
+    settle();
+    EXPECT_TRUE(schedule.missing_blocks({"block 1"}, now));
+    EXPECT_TRUE(schedule.wiped_until(now));
+    EXPECT_FALSE(schedule.may_restore(now)) << "`--forget` freed them while this node was off";
+    schedule.wiped(now);
+    EXPECT_TRUE(schedule.may_restore(now));
+    EXPECT_TRUE(schedule.missing_blocks({"block 2"}, now));
+    EXPECT_TRUE(schedule.may_restore(now)) << "less is missing, and all was";
+    now += kHoldOff;
+    EXPECT_TRUE(schedule.take_end_of_hold_off(now));
+    EXPECT_TRUE(schedule.missing_blocks({"block 3"}, now));
+    EXPECT_FALSE(schedule.may_restore(now));
+}
+
+TEST_F(ScheduleTest, AHoldOffIsKnownUntilItsEndAndGoesOnAfterARestart) {
+    settle();
+    EXPECT_EQ(schedule.wiped_parts(), WipedParts::kNone);
+    schedule.missing_blocks({"block 1"}, now);
+    EXPECT_EQ(schedule.wiped_parts(), WipedParts::kBlocks);
+    schedule.wiped(now);
+    EXPECT_EQ(schedule.wiped_parts(), WipedParts::kEverything);
+    schedule.take_end_of_hold_off(now + kHoldOff);
+    EXPECT_EQ(schedule.wiped_parts(), WipedParts::kNone);
+
+    Schedule restarted{kLease};
+    restarted.hold_up(WipedParts::kNone, now);
+    EXPECT_FALSE(restarted.wiped_until(now));
+    restarted.hold_up(WipedParts::kBlocks, now);
+    restarted.begun(now);
+    EXPECT_TRUE(restarted.wiped_until(now + kHoldOff)) << "not before etcd was there that long";
+    restarted.range_read(now + kHoldOff);
+    EXPECT_EQ(restarted.wiped_until(now + kHoldOff), now + 2 * kHoldOff);
+    EXPECT_FALSE(restarted.may_restore(now + kHoldOff));
 }
 
 TEST_F(ScheduleTest, WhoWasAwayKeepsWhatVanishedButMayTakeBlocks) {
