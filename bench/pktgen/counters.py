@@ -126,11 +126,14 @@ def account(generated, delivered, moved, wire=None):
     sent = sum(row["sent"] for row in generated)
     drops = drops_by_reason(moved, wire)
     arrived = None if delivered is None else sum(delivered.values())
-    missing = None if arrived is None or not generated else sent - arrived - sum(drops.values())
+    lost = None if arrived is None or not generated else sent - arrived
+    counted = sum(drops.values())
     # The backlog's count is the whole machine's, so it explains what is missing and no more.
-    backlog = moved["softnet"] if missing is None else max(0, min(missing, moved["softnet"]))
+    backlog = moved["softnet"] if lost is None else max(0, min(lost - counted, moved["softnet"]))
     if backlog:
         drops["softnet backlog"] = backlog
+    # The kernel's own frames (neighbour discovery, group membership) pass the same counters: more drops than losses are those.
+    unexplained = lost if lost is None or lost < 0 else max(0, lost - counted - backlog)
     cores = []
     for row in generated:
         rate = row["timed_frames"] / row["elapsed_ns"] * 1e9 if row["elapsed_ns"] else None
@@ -144,7 +147,7 @@ def account(generated, delivered, moved, wire=None):
     rates = [core["sent_per_second"] for core in cores if core["sent_per_second"]]
     return {
         "sent": sent, "delivered": arrived, "drops": drops,
-        "unexplained": None if missing is None else missing - backlog,
+        "unexplained": unexplained, "drops_of_others": None if lost is None else max(0, counted - max(0, lost)),
         "forwarded": verdicts_of_kind(moved, "fast"), "left_to_kernel": verdicts_of_kind(moved, "kernel"),
         "sent_per_second": sum(rates) if rates else None,
         "delivered_per_second": sum(rates) * arrived / sent if rates and arrived is not None and sent else None,
@@ -187,6 +190,8 @@ def table(title, report):
         lines.append(f"  {'delivered':<44}{cell(report['delivered']):>14}  {share(report['delivered'])}")
     for reason, frames in sorted(report["drops"].items(), key=lambda item: -item[1]):
         lines.append(f"  dropped: {reason:<35}{cell(frames):>14}  {share(frames)}")
+    if report["drops_of_others"]:
+        lines.append(f"  {'of these, frames of others (the kernel)':<44}{cell(report['drops_of_others']):>14}")
     if report["unexplained"]:
         lines.append(f"  {'not explained by any counter':<44}{cell(report['unexplained']):>14}  {share(report['unexplained'])}")
     for what, rows in (("fastnet's fast path", report["forwarded"]), ("left to the kernel", report["left_to_kernel"])):

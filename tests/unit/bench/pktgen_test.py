@@ -49,6 +49,16 @@ class Sum(unittest.TestCase):
     def test_a_frame_that_no_counter_names_is_reported(self):
         self.assertEqual(counters.account([core(1, 100)], {1: 99}, NOTHING)["unexplained"], 1)
 
+    def test_a_dropped_frame_of_the_kernels_own_hides_nothing_and_is_no_riddle(self):
+        moved = NOTHING | {"devices": {"node": {"br0": {"tx_dropped": 1}}}}
+        report = counters.account([core(1, 100)], {1: 100}, moved)
+        self.assertEqual((report["unexplained"], report["drops_of_others"]), (0, 1))
+        report = counters.account([core(1, 100)], {1: 97}, moved)
+        self.assertEqual((report["unexplained"], report["drops_of_others"]), (2, 0))
+
+    def test_more_frames_than_were_sent_are_reported(self):
+        self.assertEqual(counters.account([core(1, 100)], {1: 102}, NOTHING)["unexplained"], -2)
+
     def test_the_backlog_of_the_whole_machine_explains_no_more_than_is_missing(self):
         report = counters.account([core(1, 100)], {1: 90}, NOTHING | {"softnet": 500})
         self.assertEqual(report["drops"], {"softnet backlog": 10})
