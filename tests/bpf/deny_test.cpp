@@ -4,8 +4,8 @@
 #include <cerrno>
 #include <random>
 
-#include "loader/deny_list.h"
 #include "tests/bpf/datapath_fixture.h"
+#include "tests/bpf/shared_maps.h"
 #include "tests/bpf/variants.h"
 
 namespace fastnet::test {
@@ -16,9 +16,7 @@ protected:
     void SetUp() override {
         DatapathTest::SetUp();
         if (IsSkipped()) return;
-        auto list = DenyList::of_maps(map_fd(".data.deny"), map_fd("deny_blocks"), map_fd("deny_nodes"));
-        ASSERT_TRUE(list) << list.error().message;
-        list_ = *std::move(list);
+        open_deny_list(list_, [this](const char* name) { return map_fd(name); });
     }
     void deny(const std::vector<std::string>& texts) {
         std::vector<IpPrefix> prefixes;

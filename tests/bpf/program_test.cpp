@@ -12,10 +12,10 @@
 #include <sstream>
 
 #include "tests/bpf/datapath_fixture.h"
+#include "tests/bpf/shared_maps.h"
 
 // The skeletons need the ABI's types before them.
 #include "datapath.skel.h"
-#include "loader/object.h"
 #include "xdp_uplink.skel.h"
 
 namespace fastnet::test {
@@ -142,12 +142,7 @@ TEST_F(Programs, GrowNoLargerThanTheirLimits) {
     bpf_object__for_each_program(program, skeleton()->obj) look_at(program);
     const std::unique_ptr<xdp_uplink, decltype(&xdp_uplink__destroy)> xdp{xdp_uplink__open(), xdp_uplink__destroy};
     ASSERT_NE(xdp, nullptr);
-    bpf_map* map = nullptr;
-    bpf_object__for_each_map(map, xdp->obj) {
-        if (!pin_name(map).empty()) {
-            ASSERT_EQ(bpf_map__reuse_fd(map, map_fd(bpf_map__name(map))), 0) << bpf_map__name(map);
-        }
-    }
+    share_maps(xdp->obj, [this](const char* name) { return map_fd(name); });
     ASSERT_EQ(xdp_uplink__load(xdp.get()), 0);
     look_at(xdp->progs.xdp_uplink);
     for (const auto& [name, limit] : limits.programs) EXPECT_TRUE(seen.contains(name)) << name << " is a program no more";

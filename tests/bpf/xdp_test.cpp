@@ -6,9 +6,8 @@
 
 #include <random>
 
-#include "loader/deny_list.h"
-#include "loader/object.h"
 #include "tests/bpf/overlay_fixture.h"
+#include "tests/bpf/shared_maps.h"
 #include "tests/bpf/variants.h"
 #include "xdp_uplink.skel.h"
 
@@ -23,16 +22,9 @@ protected:
         if (IsSkipped()) return;
         xdp_ = xdp_uplink__open();
         ASSERT_NE(xdp_, nullptr);
-        bpf_map* map = nullptr;
-        bpf_object__for_each_map(map, xdp_->obj) {
-            if (!pin_name(map).empty()) {
-                ASSERT_EQ(bpf_map__reuse_fd(map, map_fd(bpf_map__name(map))), 0) << bpf_map__name(map);
-            }
-        }
+        share_maps(xdp_->obj, [this](const char* name) { return map_fd(name); });
         ASSERT_EQ(xdp_uplink__load(xdp_), 0);
-        auto list = DenyList::of_maps(map_fd(".data.deny"), map_fd("deny_blocks"), map_fd("deny_nodes"));
-        ASSERT_TRUE(list) << list.error().message;
-        list_ = *std::move(list);
+        open_deny_list(list_, [this](const char* name) { return map_fd(name); });
     }
     void deny(const std::vector<std::string>& texts) {
         std::vector<IpPrefix> prefixes;
