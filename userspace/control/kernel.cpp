@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <chrono>
 #include <functional>
+#include <map>
+#include <set>
 #include <thread>
 
 #include "userspace/control/container_routes.h"
@@ -347,13 +349,17 @@ ReservedPorts set_of(const std::vector<PublishedPort>& ports) {
     return set;
 }
 
+std::set<std::uint32_t> ids_of(const std::vector<PublishedPort>& ports) {
+    std::set<std::uint32_t> ids;
+    for (const PublishedPort& port : ports) ids.insert(port.id);
+    return ids;
+}
+
 /// The entries of everything that an endpoint publishes, but for the ports in @p without.
 Result<ServiceRows> rows_on_record(Store& store, const Endpoint& endpoint, const std::vector<PublishedPort>& without = {}) {
     const auto network = TRY(store.find_network(endpoint.network_id));
     std::vector<PublishedPort> ports = TRY(store.ports_of(endpoint.id));
-    std::erase_if(ports, [&](const PublishedPort& port) {
-        return std::any_of(without.begin(), without.end(), [&](const PublishedPort& gone) { return gone.id == port.id; });
-    });
+    std::erase_if(ports, [gone = ids_of(without)](const PublishedPort& port) { return gone.contains(port.id); });
     return network ? service_rows(ports, endpoint, *network) : ServiceRows{};
 }
 
@@ -362,12 +368,10 @@ Result<ReservedPorts> shared_with_others(Store& store, const std::vector<Publish
     ReservedPorts shared;
     for (const FilteredPorts& filtered : overlay_filters(TRY(store.networks())))
         if (filtered.family == family && filtered.protocol == protocol) shared.add(filtered.ports);
-    for (const PublishedPort& port : ports) {
-        for (const PublishedPort& other : TRY(store.ports_overlapping(IpAddress::any(family), protocol, port.host_ports))) {
-            const bool goes = std::any_of(ports.begin(), ports.end(), [&](const PublishedPort& gone) { return gone.id == other.id; });
-            if (!goes) shared.add(other.host_ports);
-        }
-    }
+    const std::set<std::uint32_t> gone = ids_of(ports);
+    for (const PublishedPort& port : ports)
+        for (const PublishedPort& other : TRY(store.ports_overlapping(IpAddress::any(family), protocol, port.host_ports)))
+            if (!gone.contains(other.id)) shared.add(other.host_ports);
     return shared;
 }
 
@@ -517,9 +521,9 @@ Status install_ports(Node& node, const Endpoint& endpoint, const std::vector<Pub
     if (ports.empty()) return ok();
     CHECK_OK(reserve_ports(node.store(), set_of(ports)));
     crash_point();
-    const ServiceRows rows = TRY(rows_on_record(node.store(), endpoint));
+    std::map<std::uint32_t, ServiceRows> rows = by_port(TRY(rows_on_record(node.store(), endpoint)));
     for (const PublishedPort& port : ports) {
-        CHECK_OK(put_service(node.datapath(), port, rows_of(port, rows)));
+        CHECK_OK(put_service(node.datapath(), port, rows[port.id]));
         crash_point();
     }
     return ok();

@@ -329,10 +329,10 @@ private:
     }
 
     void put_services() {
-        for (const PublishedPort& port : desired_.ports) {
-            const ServiceRows rows = rows_of(port, services_);
-            if (!rows.empty() && !is_installed(port, rows)) add(PutService{port, rows});
-        }
+        const std::map<std::uint32_t, ServiceRows> rows = by_port(services_);
+        for (const PublishedPort& port : desired_.ports)
+            if (const auto own = rows.find(port.id); own != rows.end() && !is_installed(port, own->second))
+                add(PutService{port, own->second});
     }
 
     bool is_installed(const PublishedPort& port, const ServiceRows& rows) const {

@@ -201,9 +201,10 @@ ServiceRows service_rows(const std::vector<PublishedPort>& ports, const Endpoint
     return rows;
 }
 
-ServiceRows rows_of(const PublishedPort& port, ServiceRows rows) {
-    std::erase_if(rows, [&](const auto& row) { return row.second.id != port.id; });
-    return rows;
+std::map<std::uint32_t, ServiceRows> by_port(const ServiceRows& rows) {
+    std::map<std::uint32_t, ServiceRows> ports;
+    for (const auto& row : rows) ports[row.second.id].insert(row);
+    return ports;
 }
 
 std::vector<std::pair<fnet_source_key, std::uint32_t>> source_entries(const PublishedPort& port) {

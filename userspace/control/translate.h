@@ -63,8 +63,8 @@ using ServiceRows = std::map<fnet_service_key, fnet_service, AbiLess<fnet_servic
 /// kMaxPortBlocks each. In a routed network the container's own address and port lead to it too; where several ports would
 /// have such an entry, the first has it.
 ServiceRows service_rows(const std::vector<PublishedPort>& ports, const Endpoint& endpoint, const Network& network);
-/// Those of @p rows that are @p port's.
-ServiceRows rows_of(const PublishedPort& port, ServiceRows rows);
+/// @p rows by the id of the published port that each belongs to.
+std::map<std::uint32_t, ServiceRows> by_port(const ServiceRows& rows);
 /// What `sources` holds about @p port: the prefixes of its own family.
 std::vector<std::pair<fnet_source_key, std::uint32_t>> source_entries(const PublishedPort& port);
 /// The ports that an entry covers.

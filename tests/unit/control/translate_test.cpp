@@ -156,7 +156,7 @@ TEST(Translate, RoutedPortPublishedTwiceIsTheFirstOnes) {
     second.id = 12;
     second.host_ports = {Port{2001}, Port{2001}};
     EXPECT_EQ(find_row(service_rows({web_port(), second}, web(), network), ip("172.30.0.2"), 80)->id, 11U);
-    EXPECT_EQ(rows_of(second, service_rows({web_port(), second}, web(), network)).size(), 1U) << "the one of host port 2001";
+    EXPECT_EQ(by_port(service_rows({web_port(), second}, web(), network)).at(second.id).size(), 1U) << "the one of host port 2001";
     EXPECT_EQ(find_row(service_rows({second}, web(), network), ip("172.30.0.2"), 80)->id, 12U);
 }
 
