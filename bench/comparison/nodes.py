@@ -261,6 +261,20 @@ class FloorNode(Node):
         return mac_of(self.containers[0])
 
 
+class LocalFloorNode(FloorNode):
+    """The same for what a host calls on itself: from lo into the container, and from its veth back to lo, which takes frames with MACs of
+    zeros, and its own addresses from elsewhere if it is told to. The route gives the caller another source than the address it calls."""
+
+    def join(self):
+        self.container(1, self.node_ns)
+        container, address, host = self.containers[0], self.addresses[0], NODE[4]
+        run(["ip", "-n", self.node_ns, "route", "add", "local", address, "dev", "lo", "src", host])
+        self.lab.sysctl(self.node_ns, "net.ipv4.conf.lo.accept_local=1")
+        run(["ip", "-n", container, "neigh", "replace", host, "lladdr", "00:00:00:00:00:00", "dev", "eth0"])
+        self.redirect(self.node_ns, "lo", "veth1", "--peer", "--destination", address)
+        self.redirect(self.node_ns, "veth1", "lo")
+
+
 class FastnetNode(Node):
     def join(self):
         self.call = fastnet_on(self.lab, self.node_ns)

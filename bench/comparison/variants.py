@@ -106,6 +106,7 @@ def _all():
                 Variant("localhost", "docker-no-proxy", n.DockerNodeWithoutProxy, ipv4_only=True),
                 Variant("localhost", "iptables", n.ProxylessIptablesNode, stands_in=True, ipv4_only=True),
                 Variant("localhost", "nftables", n.NftablesNode, ipv4_only=True),
+                Variant("localhost", "floor", n.LocalFloorNode, ipv4_only=True),
                 Variant("localhost", "fastnet", n.FastnetNode),
                 Variant("localhost", "fastnet-direct", n.FastnetNode, direct=True))
     yield from (Variant("hairpin", "loopback", n.Node, on_node=True),

@@ -90,7 +90,8 @@ void generate(const GenerateOptions& options);
 struct RedirectOptions {
     std::string from;
     std::string to;
-    bool into_peer = false;  ///< into the namespace of the veth peer of `to`
+    bool into_peer = false;   ///< into the namespace of the veth peer of `to`
+    std::string destination;  ///< an IPv4 address, and only what goes there; empty: everything
 };
 /// IP packets that enter at `from` go to `to` by a BPF program that does nothing else.
 void redirect(const RedirectOptions& options);

@@ -173,6 +173,7 @@ int main(int argc, char** argv) {
     redirect_command->add_option("--from", redirection.from, "device at whose ingress it sits")->required();
     redirect_command->add_option("--to", redirection.to, "device")->required();
     redirect_command->add_flag("--peer", redirection.into_peer, "into the namespace of the device's veth peer");
+    redirect_command->add_option("--destination", redirection.destination, "only what goes to this IPv4 address")->check(CLI::ValidIPV4);
 
     StepsOptions stepping;
     CLI::App* steps_command = app.add_subcommand("steps", "what single steps of a packet path cost here, by BPF_PROG_TEST_RUN");

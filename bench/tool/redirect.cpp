@@ -1,4 +1,5 @@
 // Attaches bench_redirect.bpf.c as a clsact filter: it stays until its device goes.
+#include <arpa/inet.h>
 #include <net/if.h>
 
 #include <cerrno>
@@ -27,6 +28,7 @@ void redirect(const RedirectOptions& options) {
     if (!skeleton) die_errno("open the redirecting program");
     skeleton->rodata->to_ifindex = index_of(options.to);
     skeleton->rodata->to_peer = options.into_peer ? 1 : 0;
+    if (!options.destination.empty()) inet_pton(AF_INET, options.destination.c_str(), &skeleton->rodata->destination);
     if (bench_redirect__load(skeleton.get()) != 0) die_errno("load the redirecting program");
     LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = static_cast<int>(index_of(options.from)), .attach_point = BPF_TC_INGRESS);
     LIBBPF_OPTS(bpf_tc_opts, filter, .prog_fd = bpf_program__fd(skeleton->progs.redirect));
