@@ -66,13 +66,14 @@ Status Node::set_xdp(std::optional<XdpMode> asked) {
 }
 
 Status Node::sync_xdp(XdpMode mode) {
-    const bool list_is_empty = TRY(store_.count_denied()) == 0;
+    if (uplinks_.empty()) return ok();
+    const bool list_is_empty = !TRY(store_.has_denied());
+    DenyList list = TRY(datapath_->deny_list());
     for (const Uplink& uplink : uplinks_) {
         const auto link = netlink_.link(uplink.name);
         if (!link) continue;
         const auto ifindex = static_cast<int>(link->index);
         const XdpHook hook = TRY(datapath_->xdp_hook(ifindex));
-        DenyList list = TRY(datapath_->deny_list());
         XdpDevice device{.hardware = link->kind.empty()};
         if (const auto driver = link_driver(uplink.name); driver) device.driver = *driver;
         if (!xdp_wanted(mode, list_is_empty, device)) {

@@ -200,7 +200,8 @@ public:
     // --- the deny list ------------------------------------------------------------------------------------------
     Result<bool> add_denied(const IpPrefix& prefix);     ///< false: it is there
     Result<bool> remove_denied(const IpPrefix& prefix);  ///< false: it is not there
-    Result<std::size_t> count_denied();
+    Result<std::size_t> count_denied();                  ///< reads them all
+    Result<bool> has_denied();
     Result<std::vector<IpPrefix>> denied();              ///< IPv4 first, by address, then length
     Result<bool> denies_around(const IpPrefix& prefix);  ///< a shorter one covers it
     Result<bool> denies_within(const IpPrefix& prefix);  ///< it covers a longer one

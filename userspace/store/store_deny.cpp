@@ -33,6 +33,10 @@ Result<std::size_t> Store::count_denied() {
     return static_cast<std::size_t>(TRY(db_.query_int("SELECT count(*) FROM denied")));
 }
 
+Result<bool> Store::has_denied() {
+    return TRY(db_.query_int("SELECT EXISTS (SELECT 1 FROM denied)")) != 0;
+}
+
 Result<std::vector<IpPrefix>> Store::denied() {
     Statement select = TRY(db_.prepare("SELECT address, length FROM denied ORDER BY family, address, length"));
     return collect<IpPrefix>(select, [](const Statement& row) {

@@ -811,6 +811,23 @@ TEST_F(PeerTest, RandomChangesNeverGiveAnAddressOrATunnelTwice) {
     }
 }
 
+TEST_F(StoreTest, TheDenyListHasEachPrefixOnceAndKnowsWhatCoversWhat) {
+    EXPECT_FALSE(must(store_.has_denied()));
+    for (const char* text : {"2001:db8::/32", "10.0.0.0/8", "10.1.0.0/16"}) EXPECT_TRUE(must(store_.add_denied(prefix(text)))) << text;
+    EXPECT_FALSE(must(store_.add_denied(prefix("10.0.0.0/8")))) << "it is there";
+    EXPECT_TRUE(must(store_.has_denied()));
+    EXPECT_EQ(must(store_.count_denied()), 3U);
+    EXPECT_EQ(must(store_.denied()), (std::vector{prefix("10.0.0.0/8"), prefix("10.1.0.0/16"), prefix("2001:db8::/32")}));
+    EXPECT_TRUE(must(store_.denies_around(prefix("10.1.0.0/16"))));
+    EXPECT_FALSE(must(store_.denies_around(prefix("10.0.0.0/8")))) << "not by itself";
+    EXPECT_TRUE(must(store_.denies_within(prefix("10.0.0.0/8"))));
+    EXPECT_FALSE(must(store_.denies_within(prefix("10.1.0.0/16"))));
+    EXPECT_FALSE(must(store_.denies_within(prefix("11.0.0.0/8"))));
+    for (const IpPrefix& one : must(store_.denied())) EXPECT_TRUE(must(store_.remove_denied(one)));
+    EXPECT_FALSE(must(store_.remove_denied(prefix("10.0.0.0/8")))) << "it is not there";
+    EXPECT_FALSE(must(store_.has_denied()));
+}
+
 TEST_F(StoreTest, ANewBootForgetsWhatTheKernelForgot) {
     const Network blue = add_default();
     stage("web", blue.id, {published("0.0.0.0", 80, 80)});
