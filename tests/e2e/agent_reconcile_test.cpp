@@ -239,6 +239,28 @@ TEST_F(AgentReconcile, ProgramsThatWereDetachedAreBackWithinTwoSeconds) {
         kSoon);
 }
 
+TEST_F(AgentReconcile, XdpThatWasDetachedIsBackWithinTwoSeconds) {
+    const Netns& node = lab().node();
+    // Of a link that is down the kernel tells nothing.
+    ASSERT_EQ(node.run({"ip", "link", "add", "spare0", "type", "veth", "peer", "name", "spare1"}).status, 0);
+    ASSERT_EQ(lab().fastnet({"attach", "--mode", "bridge", "--uplink", "eth0", "--uplink", "spare0", "--xdp", "on"}).status, kDone);
+    start();
+    for (const std::string uplink : {"spare0", "eth0"}) {
+        SCOPED_TRACE(uplink);
+        expect_repaired(
+            "program",
+            [&] {
+                ASSERT_EQ(node.run({"ip", "link", "set", "dev", uplink, "xdp", "off"}).status, 0);
+            },
+            [&] {
+                return node.run({"ip", "link", "show", "dev", uplink}).out.find("prog/xdp") != std::string::npos;
+            },
+            kSoon);
+    }
+    EXPECT_NE(agent().log().find("after XDP of spare0 was detached"), std::string::npos) << agent().log();
+    ASSERT_EQ(node.run({"ip", "link", "del", "spare0"}).status, 0);
+}
+
 TEST_F(AgentReconcile, SettingsWithoutAnEventAreBackWithinTwoSeconds) {
     lab().attach("web", {"-p", "33000:80"});
     start();

@@ -81,10 +81,12 @@ std::optional<Concern> concern_of(const NetworkChange& change, const WatchedLink
     return Concern{name, words_for(change, name)};
 }
 
-Tripwire Tripwire::set(const NodePaths& paths) {
+Tripwire Tripwire::set(const NodePaths& paths, const WatchedLinks& watched) {
     Tripwire wire;
     wire.pins_ = paths.pins;
     wire.hooks_ = Datapath::attached_links(paths.pins);
+    for (const auto& [index, link] : watched.links)
+        if (link.role == Role::kUplink) wire.xdp_.push_back({link.name, static_cast<int>(index), xdp_programs(static_cast<int>(index))});
     wire.settings_ = read_settings();
     return wire;
 }
@@ -98,7 +100,15 @@ std::string Tripwire::tripped() const {
     for (const AttachedHook& hook : hooks_)
         if (!standing.contains(hook.link_id))
             return hook.name + (hook.ifindex != 0 ? " of device " + std::to_string(hook.ifindex) : "") + " was detached or replaced";
+    // Without it nobody asks the deny list: tc leaves that to XDP. Netlink tells only of what is up, and not of a dispatcher's parts.
+    for (const Xdp& xdp : xdp_)
+        if (xdp_programs(xdp.ifindex) != xdp.programs) return "XDP of " + xdp.uplink + " was detached or replaced";
     return {};
+}
+
+std::vector<std::uint32_t> Tripwire::xdp_programs(int ifindex) {
+    const auto hook = read_xdp_hook(ifindex, {});
+    return hook ? hook->ours : std::vector<std::uint32_t>{};
 }
 
 Tripwire::Settings Tripwire::read_settings() {
@@ -118,7 +128,7 @@ Reconciliation reconcile(const NodePaths& paths, std::chrono::milliseconds patie
     result.prepared = node->prepared();
     result.warnings = node->warnings();
     result.watched = links_to_watch(*node);
-    if (result.prepared) result.tripwire = Tripwire::set(paths);
+    if (result.prepared) result.tripwire = Tripwire::set(paths, result.watched);
     return result;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -41,8 +42,8 @@ std::optional<Concern> concern_of(const NetworkChange& change, const WatchedLink
 /// What changes without any event, and is looked at instead: cheap, without lock and database.
 class Tripwire {
 public:
-    /// As things are now.
-    static Tripwire set(const NodePaths& paths);
+    /// As things are now, XDP at the uplinks of @p watched.
+    static Tripwire set(const NodePaths& paths, const WatchedLinks& watched);
     /// What moved since, for people; empty: nothing.
     std::string tripped() const;
 
@@ -52,9 +53,16 @@ private:
         friend bool operator==(const Settings&, const Settings&) = default;
     };
     static Settings read_settings();
+    struct Xdp {
+        std::string uplink{};
+        int ifindex = 0;
+        std::vector<std::uint32_t> programs{};
+    };
+    static std::vector<std::uint32_t> xdp_programs(int ifindex);
 
     std::filesystem::path pins_{};
     std::vector<AttachedHook> hooks_{};
+    std::vector<Xdp> xdp_{};
     Settings settings_{};
 };
 
