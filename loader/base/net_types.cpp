@@ -104,8 +104,9 @@ IpAddress IpAddress::any(Family family) {
 Result<IpAddress> IpAddress::parse(std::string_view text) {
     const std::string copy{text};
     std::array<std::uint8_t, 16> wire{};
-    if (inet_pton(AF_INET, copy.c_str(), wire.data()) == 1) return from_wire(Family::kIpv4, wire.data());
-    if (inet_pton(AF_INET6, copy.c_str(), wire.data()) == 1) return from_wire(Family::kIpv6, wire.data());
+    const bool whole = text.find('\0') == std::string_view::npos;  // where inet_pton() would end
+    if (whole && inet_pton(AF_INET, copy.c_str(), wire.data()) == 1) return from_wire(Family::kIpv4, wire.data());
+    if (whole && inet_pton(AF_INET6, copy.c_str(), wire.data()) == 1) return from_wire(Family::kIpv6, wire.data());
     return usage_error("'" + copy + "' is not an IP address", "write it like 172.30.0.2 or fd00::2");
 }
 

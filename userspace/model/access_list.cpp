@@ -7,18 +7,25 @@ namespace {
 
 constexpr std::string_view kHint = "write prefixes or addresses with commas between them, such as 10.0.0.0/8,192.0.2.7,2001:db8::/32";
 constexpr std::size_t kMaxQuoted = 60;
+constexpr std::size_t kLongest = std::string_view{"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128"}.size();
+
+bool is_printable(char c) {
+    return c >= ' ' && c < 0x7f;
+}
 
 std::string quoted(std::string_view text) {
     std::string out{"'"};
-    for (const char c : text.substr(0, kMaxQuoted)) out += c >= ' ' && c < 0x7f ? c : '?';
+    for (const char c : text.substr(0, kMaxQuoted)) out += is_printable(c) ? c : '?';
     return out + (text.size() > kMaxQuoted ? "...'" : "'");
 }
 
 Result<IpPrefix> parse_source(std::string_view text) {
     if (text.empty()) return usage_error("a prefix is missing between the commas", std::string{kHint});
+    // What follows quotes it as it is.
+    const bool legible = text.size() <= kLongest && std::all_of(text.begin(), text.end(), is_printable);
     const std::size_t slash = text.find('/');
     const auto address = IpAddress::parse(text.substr(0, slash));
-    if (!address) return usage_error(quoted(text) + " is not an IP address or prefix", std::string{kHint});
+    if (!legible || !address) return usage_error(quoted(text) + " is not an IP address or prefix", std::string{kHint});
     // Callers over IPv4 come as IPv4: whoever writes the mapped form may mean something that does not exist.
     if (address->family() == Family::kIpv4 && text.find(':') != std::string_view::npos)
         return usage_error(quoted(text) + " is an IPv4 address written as IPv6", "write " + address->to_string());

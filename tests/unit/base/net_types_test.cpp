@@ -29,6 +29,12 @@ TEST(IpAddress, WhatIsNoAddressIsAUsageError) {
     }
 }
 
+TEST(IpAddress, DoesNotEndAtANulByte) {
+    using namespace std::string_view_literals;
+    for (const std::string_view text : {"10.0.0.1\0"sv, "10.0.0.1\0.2"sv, "fd00::1\0nonsense"sv, "\0"sv})
+        EXPECT_FALSE(IpAddress::parse(text));
+}
+
 TEST(IpAddress, AnyLoopbackAndMulticastAreToldApartPerFamily) {
     EXPECT_TRUE(address("0.0.0.0").is_any());
     EXPECT_TRUE(address("::").is_any());
