@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdarg>
+#include <cstdio>
 #include <optional>
 
 #include "bpf/abi/config.h"
@@ -32,13 +34,17 @@ std::string device_name(int ifindex) {
     return if_indextoname(static_cast<unsigned>(ifindex), name.data()) != nullptr ? name.data() : "ifindex " + std::to_string(ifindex);
 }
 
-/// 0: nothing is attached.
-Result<std::uint32_t> main_program(int ifindex) {
+struct MainProgram {
+    std::uint32_t id = 0;  ///< 0: nothing is attached
+    bool generic = false;
+};
+
+Result<MainProgram> main_program(int ifindex) {
     LIBBPF_OPTS(bpf_xdp_query_opts, query);
     const int error = bpf_xdp_query(ifindex, 0, &query);
-    if (error == -ENODEV) return 0U;
+    if (error == -ENODEV) return MainProgram{};
     if (error != 0) return sys_error(error, "ask for the XDP program of " + device_name(ifindex));
-    return std::uint32_t{query.prog_id};
+    return MainProgram{.id = query.prog_id, .generic = query.attach_mode == XDP_ATTACHED_SKB};
 }
 
 struct Identity {
@@ -89,14 +95,26 @@ std::optional<std::vector<std::uint32_t>> dispatched(int ifindex) {
     return programs;
 }
 
-int ignore_libxdp(libxdp_print_level /*level*/, const char* /*format*/, va_list /*arguments*/) {
+/// What libxdp warned of first: the cause. What follows is what did not work because of it.
+std::string& libxdp_words() {
+    static thread_local std::string words;
+    return words;
+}
+
+int keep_libxdp_words(libxdp_print_level level, const char* format, va_list arguments) {
+    std::string& words = libxdp_words();
+    if (level != LIBXDP_WARN || !words.empty()) return 0;
+    std::array<char, 256> line{};
+    (void)std::vsnprintf(line.data(), line.size(), format, arguments);
+    words = line.data();
+    words.erase(words.find_last_not_of(" \n") + 1);
     return 0;
 }
 
 /// Both libraries tell the user about what is handled here.
 class Quiet {
 public:
-    Quiet() : previous_{libxdp_set_print(ignore_libxdp)} {}
+    Quiet() : previous_{libxdp_set_print(keep_libxdp_words)} { libxdp_words().clear(); }
     ~Quiet() { libxdp_set_print(previous_); }
     Quiet(const Quiet&) = delete;
     Quiet& operator=(const Quiet&) = delete;
@@ -115,14 +133,25 @@ Result<Object> open_object(const std::filesystem::path& maps) {
     return object;
 }
 
+/// `ip` takes away programs of the one mode or the other, and says nothing if that has none.
+std::string removal(int ifindex, bool generic) {
+    return "remove it (`ip link set dev " + device_name(ifindex) + (generic ? " xdpgeneric" : " xdp") + " off`), or do without: --xdp off";
+}
+
+Error taken(int ifindex, const XdpHook& hook) {
+    return conflict("attach XDP to " + device_name(ifindex) + ": " + hook.stranger + " is there, " +
+                        (hook.generic ? "in generic mode, which keeps native programs out"
+                                      : "which was not attached in a way that lets others beside it"),
+                    removal(ifindex, hook.generic));
+}
+
 Error cannot_attach(int error, int ifindex) {
     const std::string what = "attach XDP to " + device_name(ifindex);
     if (error == -EBUSY)
-        return conflict(what + ": another program is there, and the kernel does not let several share the device",
-                        "remove it (`ip link set dev " + device_name(ifindex) + " xdp off`), or do without: --xdp off");
-    return sys_error(error, what)
-        .with_hint(error == -EOPNOTSUPP ? "its driver has no native XDP; `--xdp auto` uses XDP where there is"
-                                        : "`dmesg` may say more; `--xdp off` does without");
+        return conflict(what + ": another program is there, and the kernel does not let several share the device", removal(ifindex, false));
+    if (error == -EOPNOTSUPP) return sys_error(error, what).with_hint("its driver has no native XDP; `--xdp auto` uses XDP where there is");
+    const std::string& why = libxdp_words();
+    return sys_error(error, what).with_hint((why.empty() ? "`dmesg` may say more" : why) + "; `--xdp off` does without");
 }
 
 /// libxdp says by the pointer what went wrong.
@@ -168,36 +197,35 @@ std::string_view xdp_object_bytes() {
 
 Result<XdpHook> read_xdp_hook(int ifindex, const std::filesystem::path& maps) {
     XdpHook hook;
-    const std::uint32_t main = TRY(main_program(ifindex));
-    if (main == 0) return hook;
+    const MainProgram main = TRY(main_program(ifindex));
+    if (main.id == 0) return hook;
     const std::uint32_t own_map = maps.empty() ? 0 : map_id(maps / kMapOfOurs);
     const auto look = [&](std::uint32_t id, const Identity& who) {
         if (!who.ours) return;
         hook.ours.push_back(id);
         hook.current = hook.current || std::find(who.maps.begin(), who.maps.end(), own_map) != who.maps.end();
     };
-    const Identity first = identify(main);
+    const Identity first = identify(main.id);
     if (first.ours) {
-        look(main, first);
+        look(main.id, first);
         return hook;
     }
     const Quiet quiet;
-    if (const auto programs = dispatched(ifindex); programs) {
+    // A dispatcher in generic mode takes no native program.
+    if (const auto programs = main.generic ? std::nullopt : dispatched(ifindex); programs) {
         hook.dispatcher = true;
         for (const std::uint32_t id : *programs) look(id, identify(id));
         return hook;
     }
     hook.occupied = true;
-    hook.stranger = (first.name.empty() ? "a program without a name" : first.name) + " (id " + std::to_string(main) + ")";
+    hook.generic = main.generic;
+    hook.stranger = (first.name.empty() ? "a program without a name" : first.name) + " (id " + std::to_string(main.id) + ")";
     return hook;
 }
 
 Status attach_xdp(int ifindex, const std::filesystem::path& maps) {
     const XdpHook before = TRY(read_xdp_hook(ifindex, maps));
-    if (before.occupied)
-        return conflict("attach XDP to " + device_name(ifindex) + ": " + before.stranger +
-                            " is there, which was not attached in a way that lets others beside it",
-                        "remove it (`ip link set dev " + device_name(ifindex) + " xdp off`), or do without: --xdp off");
+    if (before.occupied) return taken(ifindex, before);
     const Quiet quiet;
     Object object = TRY(open_object(maps));
     if (!before.ours.empty() && !before.dispatcher) return take_over(ifindex, object.get(), before.ours.front());

@@ -17,6 +17,7 @@ struct XdpHook {
     std::vector<std::uint32_t> ours{};  ///< programs of any fastnet; more than one for a moment, when one takes over
     bool current = false;               ///< one of them uses these maps
     bool occupied = false;              ///< by one program that has no others beside it, and is not ours
+    bool generic = false;               ///< that one runs in generic mode
     bool dispatcher = false;
     std::string stranger{};  ///< of whom it is occupied: "name (id 7)"
 
