@@ -14,6 +14,7 @@ from counters import within
 PKTGEN_SMALLEST = {4: 60, 6: 78}  # pktgen puts 16 bytes of its own behind the UDP header
 LIVE_SMALLEST = {4: 60, 6: 62}
 TUNNEL_PORT = 4789
+TUNNEL_HEADERS = 50  # VXLAN over IPv4, around the inner frame
 
 
 @dataclasses.dataclass
@@ -37,7 +38,6 @@ class Stream:
     family: int
     source_mac: str | None = None  # None: the device's
     tunnel: Tunnel | None = None   # with it, the addresses above are the inner frame's
-    pktgen_device: str | None = None  # another device for pktgen: one that makes the tunnel
     first_source_port: int = 20000
 
 
@@ -60,6 +60,18 @@ def flows_of_thread(flows, threads, number):
     return first, flows * (number + 1) // threads - first
 
 
+def frame_words(stream, amount):
+    """The frames, as fnbench is told."""
+    words = ["--dev", stream.device, "--src", stream.source, "--dst", stream.destination, "--dst-port", str(stream.destination_port),
+             "--first-src-port", str(stream.first_source_port), "--flows", str(amount.flows), "--size", str(amount.size)]
+    if stream.tunnel:
+        tunnel = stream.tunnel
+        return words + ["--dst-mac", tunnel.outer_destination_mac, "--vni", str(tunnel.vni), "--outer-src", tunnel.outer_source,
+                        "--outer-dst", tunnel.outer_destination, "--inner-src-mac", stream.source_mac,
+                        "--inner-dst-mac", stream.destination_mac]
+    return words + ["--dst-mac", stream.destination_mac] + (["--src-mac", stream.source_mac] if stream.source_mac else [])
+
+
 # ---- XDP live frames -------------------------------------------------------------------------------------------------------
 
 
@@ -73,18 +85,10 @@ class LiveFrames:
         return LIVE_SMALLEST[family]
 
     def command(self, stream, amount):
-        words = [self.fnbench, "generate", "--dev", stream.device, "--src", stream.source, "--dst", stream.destination,
-                 "--dst-port", str(stream.destination_port), "--first-src-port", str(stream.first_source_port),
-                 "--flows", str(amount.flows), "--size", str(amount.size), "--batch", str(amount.burst),
-                 "--cpu", str(amount.first_cpu), "--threads", str(amount.threads), "--seconds", str(amount.seconds), "--die-with-parent"]
+        words = [self.fnbench, "generate", *frame_words(stream, amount), "--batch", str(amount.burst), "--cpu", str(amount.first_cpu),
+                 "--threads", str(amount.threads), "--seconds", str(amount.seconds), "--die-with-parent"]
         words += ["--rate", f"{amount.rate:.6f}"] if amount.rate else []
-        words += ["--count", str(amount.count)] if amount.count else []
-        if stream.tunnel:
-            tunnel = stream.tunnel
-            return words + ["--dst-mac", tunnel.outer_destination_mac, "--vni", str(tunnel.vni), "--outer-src", tunnel.outer_source,
-                            "--outer-dst", tunnel.outer_destination, "--inner-src-mac", stream.source_mac,
-                            "--inner-dst-mac", stream.destination_mac]
-        return words + ["--dst-mac", stream.destination_mac] + (["--src-mac", stream.source_mac] if stream.source_mac else [])
+        return words + (["--count", str(amount.count)] if amount.count else [])
 
     def generate(self, stream, amount):
         out = run(within(stream.netns, self.command(stream, amount)), timeout=amount.seconds + 60)
@@ -108,15 +112,28 @@ def pktgen_is_there():
     return os.path.isdir("/proc/net/pktgen")
 
 
+def outer(stream, amount):
+    """What pktgen sends of a tunnel: the outer frames."""
+    tunnel = stream.tunnel
+    return (dataclasses.replace(stream, tunnel=None, family=4, destination_mac=tunnel.outer_destination_mac, source_mac=None,
+                                source=tunnel.outer_source, destination=tunnel.outer_destination, destination_port=TUNNEL_PORT),
+            dataclasses.replace(amount, size=amount.size + TUNNEL_HEADERS))
+
+
 def pktgen_commands(stream, amount, number, shared_allowed):
     """The lines for one thread's device file, in order."""
+    # Handed to the device, a frame passes no egress program; a tunnel's has no outer checksum (RFC 7348 section 5).
+    flags = ["flag UDPCSUM"]
+    if stream.tunnel:
+        stream, amount = outer(stream, amount)
+        flags = ["xmit_mode queue_xmit"]
     first, flows = flows_of_thread(amount.flows, amount.threads, number)
     port = stream.first_source_port + first
     lines = [f"count {amount.count}", f"pkt_size {amount.size}", f"clone_skb {amount.clones}", "delay 0",
              f"dst_mac {stream.destination_mac}", f"udp_dst_min {stream.destination_port}", f"udp_dst_max {stream.destination_port}",
              # From min to max - 1, each frame the next one.
              f"udp_src_min {port}", f"udp_src_max {port + flows if flows > 1 else port}",
-             "flag QUEUE_MAP_CPU", "flag UDPCSUM", "flag NO_TIMESTAMP"]
+             "flag QUEUE_MAP_CPU", "flag NO_TIMESTAMP", *flags]
     if stream.source_mac:
         lines.append(f"src_mac {stream.source_mac}")
     if stream.family == 6:
@@ -139,13 +156,16 @@ def parse_pktgen(text, cpu):
     if not sofar or not result:
         said = re.search(r"Result: (.*)", text)
         raise Failure(f"pktgen on cpu {cpu}: {said[1] if said else 'no result'}")
-    sent = int(sofar[1])
+    sent = int(sofar[1]) + int(sofar[2])  # errors: frames that the device dropped, and counted
     return {"cpu": cpu, "sent": sent, "timed_frames": sent, "elapsed_ns": int(result[1]) * 1000, "idle_ns": int(result[3]) * 1000,
             "errors": int(sofar[2])}
 
 
 class KernelPktgen:
     name = "kernel pktgen"
+
+    def __init__(self, fnbench):
+        self.fnbench = fnbench
 
     def smallest(self, family):
         return PKTGEN_SMALLEST[family]
@@ -164,13 +184,15 @@ class KernelPktgen:
         return run(within(netns, ["cat", f"/proc/net/pktgen/{file}"]))
 
     def generate(self, stream, amount):
-        device = stream.pktgen_device or stream.device
+        device = stream.device
         shared_allowed = stream.netns is None  # a NIC leaves the frame alone; a veth hands it to programs that write into it
         cpus = range(amount.first_cpu, amount.first_cpu + amount.threads)
         commands = [("pgctrl", "reset")]
         for number, cpu in enumerate(cpus):
             commands.append((f"kpktgend_{cpu}", f"add_device {device}@{cpu}"))
             commands += [(f"{device}@{cpu}", line) for line in pktgen_commands(stream, amount, number, shared_allowed)]
+        if stream.tunnel:
+            run(within(stream.netns, [self.fnbench, "vxlan", *frame_words(stream, amount)]))
         try:
             self.write(stream.netns, *commands)
             self.start(stream.netns, amount)
@@ -209,7 +231,7 @@ def choose(wanted, fnbench, in_namespaces):
             raise Failure("this kernel's pktgen sends frames that it keeps a hold of (no SHARED flag, which came in 6.7): programs behind "
                           "a veth write into them and the kernel would stop; --generator live, or --dev with a NIC")
         there = False
-    return KernelPktgen() if there else LiveFrames(fnbench)
+    return KernelPktgen(fnbench) if there else LiveFrames(fnbench)
 
 
 def shares_on_demand():

@@ -246,15 +246,9 @@ class Decap(Overlay):
 
     def build(self):
         super().build()
-        outside = self.namespaces["outside"]
-        # What pktgen sends through, since it can make no tunnel itself.
-        run(["ip", "-n", outside, "link", "add", "vxlan0", "type", "vxlan", "id", str(VNI), "dstport", str(TUNNEL_PORT),
-             "local", OUTSIDE[4], "remote", NODE[4], "nolearning"])
-        self.lab.sysctl(outside, "net.ipv6.conf.vxlan0.disable_ipv6=1")
-        run(["ip", "-n", outside, "link", "set", "vxlan0", "address", THERE_MAC, "up"])
         tunnel = Tunnel(VNI, OUTSIDE[4], NODE[4], mac_of(self.namespaces["node"]))
-        self.stream = Stream(outside, "eth0", mac_of(self.namespaces["app"]), self.far_address, self.address, SERVICE_PORT, self.family,
-                             source_mac=THERE_MAC, tunnel=tunnel, pktgen_device="vxlan0")
+        self.stream = Stream(self.namespaces["outside"], "eth0", mac_of(self.namespaces["app"]), self.far_address, self.address,
+                             SERVICE_PORT, self.family, source_mac=THERE_MAC, tunnel=tunnel)
 
     def arrival(self):
         return self.sink("app", SERVICE_PORT)

@@ -86,6 +86,8 @@ void udp_sink(const SinkOptions& options);
 void flows(const FlowsOptions& options);
 void inject(const InjectOptions& options);
 void generate(const GenerateOptions& options);
+/// The kernel's pktgen sends the outer headers of these frames and zeros; a BPF program at the device's egress writes the rest.
+void vxlan(FrameOptions frames);
 
 struct RedirectOptions {
     std::string from;

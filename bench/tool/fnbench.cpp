@@ -163,6 +163,10 @@ int main(int argc, char** argv) {
     generate_command->add_option("--count", generation.count, "frames of each thread (default: by time)");
     generate_command->add_option("--seconds", generation.seconds, "at most")->check(CLI::Range(0.01, 86400.0))->capture_default_str();
 
+    FrameOptions tunnelled;
+    CLI::App* vxlan_command = app.add_subcommand("vxlan", "attach a BPF program that makes VXLAN of what pktgen sends to port 4789");
+    add_frames(vxlan_command, tunnelled);
+
     DropOptions dropping;
     CLI::App* drop_command = app.add_subcommand("drop", "attach an XDP program that counts and drops every frame, while this runs");
     drop_command->add_option("--dev", dropping.device)->required();
@@ -217,6 +221,8 @@ int main(int argc, char** argv) {
         generate(generation);
     } else if (*drop_command) {
         drop(dropping);
+    } else if (*vxlan_command) {
+        vxlan(tunnelled);
     } else if (*redirect_command) {
         redirect(redirection);
     } else if (*steps_command) {

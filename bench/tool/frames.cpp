@@ -71,7 +71,7 @@ Frame build_frame(const FrameOptions& options, const Address& source, const Addr
     const std::size_t l3 = ETH_HLEN;
     const std::size_t l4 = l3 + (is_ipv6 ? sizeof(ipv6hdr) : sizeof(iphdr));
     const auto udp_length = static_cast<std::uint16_t>(options.frame_bytes - l4);
-    Frame frame(options.frame_bytes, 'x');
+    Frame frame(options.frame_bytes, options.payload);
 
     ethhdr eth{};
     std::memcpy(eth.h_dest, to.data(), to.size());

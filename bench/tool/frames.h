@@ -24,6 +24,7 @@ struct FrameOptions {
     std::string outer_destination;
     std::string inner_source_mac;
     std::string inner_destination_mac;
+    std::uint8_t payload = 'x';
 };
 
 bool is_ipv6(const FrameOptions& options);

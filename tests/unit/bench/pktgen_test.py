@@ -156,10 +156,29 @@ class Pktgen(unittest.TestCase):
         self.assertIn("ratep 250", generators.pktgen_commands(self.STREAM, self.amount(rate=1000), 0, False))
         self.assertFalse([line for line in generators.pktgen_commands(self.STREAM, self.amount(), 0, False) if line.startswith("ratep")])
 
+    def test_of_a_tunnel_it_sends_the_outer_frame_where_a_program_can_write_the_rest(self):
+        tunnel = generators.Tunnel(4711, "198.51.100.1", "198.51.100.2", "02:00:00:00:00:09")
+        stream = generators.Stream("node", "eth0", "02:00:00:00:00:01", "fd00::1", "fd00::2", 84, 6, source_mac="02:00:00:00:00:03",
+                                   tunnel=tunnel)
+        lines = generators.pktgen_commands(stream, self.amount(size=78, threads=1), 0, False)
+        for line in ("pkt_size 128", "dst_mac 02:00:00:00:00:09", "src_min 198.51.100.1", "dst_min 198.51.100.2", "udp_dst_min 4789",
+                     "udp_src_min 20000", "xmit_mode queue_xmit", "flag !SHARED"):
+            self.assertIn(line, lines)
+        self.assertFalse([line for line in lines if line == "flag UDPCSUM" or line.startswith(("src_mac", "dst6", "src6"))])
+        words = generators.frame_words(stream, self.amount(size=78))
+        for name, value in (("--size", "78"), ("--src", "fd00::1"), ("--dst-mac", "02:00:00:00:00:09"), ("--outer-src", "198.51.100.1"),
+                            ("--inner-dst-mac", "02:00:00:00:00:01"), ("--vni", "4711"), ("--flows", "10")):
+            self.assertEqual(words[words.index(name) + 1], value)
+
+    def test_without_a_tunnel_the_device_gets_whole_frames_with_a_checksum(self):
+        lines = generators.pktgen_commands(self.STREAM, self.amount(), 0, False)
+        self.assertIn("flag UDPCSUM", lines)
+        self.assertFalse([line for line in lines if line.startswith("xmit_mode")])
+
     def test_its_answer_is_read(self):
         text = ("Params: count 100000\nCurrent:\n     pkts-sofar: 100000  errors: 2\n"
                 "Result: OK: 15430(c15405+d25) usec, 100000 (60byte,0frags)\n  6480562pps\n")
-        self.assertEqual(generators.parse_pktgen(text, 3), core(3, 100000, 15_430_000, 25_000) | {"errors": 2})
+        self.assertEqual(generators.parse_pktgen(text, 3), core(3, 100002, 15_430_000, 25_000) | {"errors": 2})
         with self.assertRaisesRegex(generators.Failure, "cpu 3: Idle"):
             generators.parse_pktgen("pkts-sofar: 0  errors: 0\nResult: Idle\n", 3)
 
