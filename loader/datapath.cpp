@@ -512,6 +512,23 @@ Status Datapath::detach_xdp(int ifindex) {
     return fastnet::detach_xdp(ifindex);
 }
 
+Result<bool> Datapath::forget_xdp(const std::vector<int>& ifindexes) {
+    const std::vector<XdpPin> pins = pinned_xdp(pin_dir_ / "maps");
+    if (pins.empty()) return false;
+    std::vector<std::uint32_t> attached;
+    for (const int ifindex : ifindexes) {
+        const XdpHook hook = TRY(xdp_hook(ifindex));
+        attached.insert(attached.end(), hook.ours.begin(), hook.ours.end());
+    }
+    bool forgotten = false;
+    for (const XdpPin& pin : pins) {
+        if (std::find(attached.begin(), attached.end(), pin.program) != attached.end()) continue;
+        CHECK_OK(unpin_xdp(pin));
+        forgotten = true;
+    }
+    return forgotten;
+}
+
 Status Datapath::replace_xdp() {
     std::vector<int> uplinks;
     CHECK_OK(devices_.for_each([&](const std::uint32_t ifindex, const fnet_device& device) {

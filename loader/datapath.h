@@ -106,6 +106,8 @@ public:
     Result<XdpHook> xdp_hook(int ifindex) const;
     Status attach_xdp(int ifindex);  ///< see loader/xdp.h; harmless to repeat
     Status detach_xdp(int ifindex);
+    /// What is left of dispatchers that are at none of these devices. True: there was something.
+    Result<bool> forget_xdp(const std::vector<int>& ifindexes);
     /// The hooks at a cgroup v2 directory: bind4 and bind6, and with @p guard those that keep processes from sending VXLAN.
     Status attach_cgroup(const std::filesystem::path& cgroup, bool guard);
     /// These and no others are there.

@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <linux/if_link.h>
 #include <net/if.h>
+#include <unistd.h>
 #include <xdp/libxdp.h>
 
 #include <algorithm>
@@ -24,6 +25,8 @@ namespace {
 constexpr const char* kProgram = "xdp_uplink";
 constexpr const char* kMapOfOurs = "deny_nodes";  // no other program of that name has it
 constexpr std::size_t kMostMaps = 64;
+constexpr const char* kDispatchers = "/sys/fs/bpf/xdp";  // dispatch-IFINDEX-ID/NAME-prog and NAME-link, of each program behind one
+constexpr std::string_view kPinnedProgram = "-prog";
 
 using Object = Handle<bpf_object, bpf_object__close>;
 using XdpProgram = Handle<xdp_program, xdp_program__close>;
@@ -78,6 +81,13 @@ Identity identify(std::uint32_t program_id) {
 std::uint32_t map_id(const std::filesystem::path& pin) {
     const UniqueFd fd{bpf_obj_get(pin.c_str())};
     bpf_map_info info{};
+    __u32 length = sizeof info;
+    return fd && bpf_obj_get_info_by_fd(fd.get(), &info, &length) == 0 ? info.id : 0;
+}
+
+std::uint32_t program_id(const std::filesystem::path& pin) {
+    const UniqueFd fd{bpf_obj_get(pin.c_str())};
+    bpf_prog_info info{};
     __u32 length = sizeof info;
     return fd && bpf_obj_get_info_by_fd(fd.get(), &info, &length) == 0 ? info.id : 0;
 }
@@ -234,6 +244,36 @@ Status attach_xdp(int ifindex, const std::filesystem::path& maps) {
     if (const int error = xdp_program__attach(program.get(), ifindex, XDP_MODE_NATIVE, 0); error != 0) return cannot_attach(error, ifindex);
     // Those that it takes over from, now that it is there.
     for (const std::uint32_t old : before.ours) CHECK_OK(detach_one(ifindex, old, true));
+    return ok();
+}
+
+std::vector<XdpPin> pinned_xdp(const std::filesystem::path& maps) {
+    namespace fs = std::filesystem;
+    std::vector<XdpPin> pins;
+    const std::uint32_t own_map = map_id(maps / kMapOfOurs);
+    if (own_map == 0) return pins;
+    std::error_code ignored;
+    for (const fs::directory_entry& dispatcher : fs::directory_iterator{kDispatchers, ignored}) {
+        for (const fs::directory_entry& entry : fs::directory_iterator{dispatcher.path(), ignored}) {
+            const std::string name = entry.path().filename();
+            if (name.size() <= kPinnedProgram.size() || name.substr(name.size() - kPinnedProgram.size()) != kPinnedProgram) continue;
+            const std::uint32_t id = program_id(entry.path());
+            const Identity who = id == 0 ? Identity{} : identify(id);
+            if (!who.ours || std::find(who.maps.begin(), who.maps.end(), own_map) == who.maps.end()) continue;
+            pins.push_back({.program = id, .directory = dispatcher.path(), .name = name.substr(0, name.size() - kPinnedProgram.size())});
+        }
+    }
+    return pins;
+}
+
+Status unpin_xdp(const XdpPin& pin) {
+    for (const char* const suffix : {"-link", "-prog"}) {
+        const std::filesystem::path file = pin.directory / (pin.name + suffix);
+        if (::unlink(file.c_str()) != 0 && errno != ENOENT) return sys_error(errno, "remove " + file.string());
+    }
+    // Others may be in it.
+    if (::rmdir(pin.directory.c_str()) != 0 && errno != ENOENT && errno != ENOTEMPTY)
+        return sys_error(errno, "remove " + pin.directory.string());
     return ok();
 }
 

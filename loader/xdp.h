@@ -34,6 +34,16 @@ Status attach_xdp(int ifindex, const std::filesystem::path& maps);
 /// Whatever is a fastnet's. A device that is gone is no error.
 Status detach_xdp(int ifindex);
 
+/// A program on these maps that libxdp keeps for a dispatcher. Who takes the dispatcher off by other means than libxdp, or removes the
+/// device, leaves it behind with all the maps.
+struct XdpPin {
+    std::uint32_t program = 0;
+    std::filesystem::path directory{};
+    std::string name{};
+};
+std::vector<XdpPin> pinned_xdp(const std::filesystem::path& maps);
+Status unpin_xdp(const XdpPin& pin);
+
 /// The bytes of the program's object, for a build's id.
 std::string_view xdp_object_bytes();
 

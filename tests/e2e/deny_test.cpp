@@ -9,6 +9,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 #include <set>
 
@@ -18,6 +19,7 @@ namespace fastnet::test {
 namespace {
 
 using nlohmann::json;
+namespace fs = std::filesystem;
 
 constexpr Millis kNoAnswer{250};
 constexpr std::uint16_t kPorts[] = {2000, 7000};
@@ -262,6 +264,29 @@ TEST_F(Xdp, RefusesAHookThatIsTakenInGenericModeAndSaysHowToFreeIt) {
     const ForeignXdp foreign{lab().node(), XDP_FLAGS_SKB_MODE};
     expect_error(prepare("on"), kConflict, {"eth0", "somebody_else", "generic mode", "xdpgeneric off"});
     EXPECT_NE(lab().node().run({"ip", "link", "show", "eth0"}).out.find("xdpgeneric"), std::string::npos) << "the other one is still there";
+}
+
+/// As libxdp leaves it where its dispatcher is taken off by somebody else.
+TEST_F(Xdp, RemovesWhatADispatcherLeftOfItAndNothingThatIsInUse) {
+    ASSERT_EQ(prepare("on").status, kDone);
+    const auto pinned = [&](const std::string& name) {
+        const json links = json::parse(lab().node().run({"ip", "-j", "link", "show", "eth0"}).out);
+        const std::string id = links[0]["xdp"]["prog"]["id"].dump();
+        const fs::path directory = "/sys/fs/bpf/xdp/dispatch-0-" + id;
+        fs::create_directories(directory);
+        EXPECT_EQ(lab().node().run({"bpftool", "prog", "pin", "id", id, (directory / name).string()}).status, 0);
+        return directory;
+    };
+    const fs::path directory = pinned("prog0-prog");
+    ASSERT_EQ(prepare("on").status, kDone);
+    EXPECT_TRUE(fs::exists(directory)) << "it is at the device";
+    ASSERT_EQ(lab().node().run({"ip", "link", "set", "dev", "eth0", "xdp", "off"}).status, 0);
+    ASSERT_EQ(prepare("on").status, kDone);
+    EXPECT_FALSE(fs::exists(directory));
+    EXPECT_TRUE(is_attached());
+    const fs::path last = pinned("prog1-prog");
+    ASSERT_EQ(lab().fastnet({"cleanup"}).status, kDone);
+    EXPECT_FALSE(fs::exists(last));
 }
 
 TEST_F(Xdp, SaysWhatLibxdpMisses) {

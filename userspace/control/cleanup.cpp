@@ -131,7 +131,10 @@ private:
             for (const LinkInfo& link : *links) note(detach_xdp(static_cast<int>(link.index)));
         if (!is_bpffs(paths_.pins_parent.string())) return;
         const std::vector<fs::path> versions = pinned_versions(paths_);
-        for (const fs::path& version : versions) note(Datapath::unload(version, ifindexes_));
+        for (const fs::path& version : versions) {
+            for (const XdpPin& pin : pinned_xdp(version / "maps")) note(unpin_xdp(pin));
+            note(Datapath::unload(version, ifindexes_));
+        }
         removed(versions.size(), "datapath");
     }
 

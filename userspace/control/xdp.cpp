@@ -69,25 +69,32 @@ Status Node::sync_xdp(XdpMode mode) {
     if (uplinks_.empty()) return ok();
     const bool list_is_empty = !TRY(store_.has_denied());
     DenyList list = TRY(datapath_->deny_list());
+    std::vector<int> ifindexes;
+    std::vector<std::pair<Uplink, LinkInfo>> present;
     for (const Uplink& uplink : uplinks_) {
         const auto link = netlink_.link(uplink.name);
         if (!link) continue;
-        const auto ifindex = static_cast<int>(link->index);
+        ifindexes.push_back(static_cast<int>(link->index));
+        present.emplace_back(uplink, *link);
+    }
+    if (TRY(datapath_->forget_xdp(ifindexes))) note_repair(RepairKind::kProgram, "remove an XDP program that is at no device", "xdp");
+    for (const auto& [uplink, link] : present) {
+        const auto ifindex = static_cast<int>(link.index);
         const XdpHook hook = TRY(datapath_->xdp_hook(ifindex));
-        XdpDevice device{.hardware = link->kind.empty()};
+        XdpDevice device{.hardware = link.kind.empty()};
         if (const auto driver = link_driver(uplink.name); driver) device.driver = *driver;
         if (!xdp_wanted(mode, list_is_empty, device)) {
-            if (hook.ours.empty() && !list.asked_by_xdp(link->index)) continue;
+            if (hook.ours.empty() && !list.asked_by_xdp(link.index)) continue;
             CHECK_OK(datapath_->detach_xdp(ifindex));
             note_repair(RepairKind::kProgram, "detach XDP from " + uplink.name, uplink.name);
             continue;
         }
         if (hook.settled()) {
-            list.set_asked_by_xdp(link->index, true);
+            list.set_asked_by_xdp(link.index, true);
             continue;
         }
-        list.set_asked_by_xdp(link->index, false);
-        const std::string id = xdp_device_id(boot_id_, link->index);
+        list.set_asked_by_xdp(link.index, false);
+        const std::string id = xdp_device_id(boot_id_, link.index);
         const auto record = TRY(store_.setting(xdp_refusal_key(uplink.name)));
         const bool tried = mode == XdpMode::kAuto && record && xdp_refusal_reason(*record, id);
         const Status attached = tried ? Status{ok()} : datapath_->attach_xdp(ifindex);
