@@ -170,6 +170,8 @@ TEST_F(XdpUplink, LeavesATunnelThatIsNotForThisHost) {
     add_peer(peer6);
     const Packet tunnel = udp(50000, 4789) / Vxlan{.vni = kVni} / from_remote(peer4) / ip(peer4.remote4, container_ip) / udp(1, 2);
     const Eth to_all{.src = router_mac, .dst = broadcast_mac};
+    // Where no route leads to a group, the helper says of it what it says of an address that is ours.
+    lab().ip("route del default via 192.0.2.1 dev up0\n");
     ASSERT_THAT(at_xdp(from_outside / ip(client, host_ip) / tunnel), IsDroppedEarly(FNET_TUNNEL_UNKNOWN_PEER));
     ASSERT_THAT(at_xdp(from_outside / ip(client6, host6) / tunnel), IsDroppedEarly(FNET_TUNNEL_UNKNOWN_PEER));
     for (const Packet& packet : {
