@@ -217,6 +217,13 @@ protected:
             if (kXdp.count(hook.get<std::string>()) != 0) return true;
         return false;
     }
+    /// The kernel's number of what is at the hook; empty: nothing.
+    std::string program() {
+        const std::string text = lab().node().run({"ip", "-d", "link", "show", "dev", "eth0"}).out;
+        const std::string mark = "prog/xdp id ";
+        const std::size_t at = text.find(mark);
+        return at == std::string::npos ? "" : text.substr(at + mark.size(), text.find(' ', at + mark.size()) - at - mark.size());
+    }
     CommandResult prepare(const std::string& mode) { return lab().fastnet({"attach", "--mode", "bridge", "--xdp", mode}); }
 };
 
@@ -242,8 +249,12 @@ TEST_F(Xdp, StaysWithLaterCommandsAndComesBackWhenSomebodyTookItOff) {
     EXPECT_FALSE(is_attached());
     ASSERT_EQ(lab().fastnet({"attach", "--mode", "bridge"}).status, kDone);
     EXPECT_TRUE(is_attached());
+    const std::string before = program();
+    ASSERT_EQ(lab().fastnet({"attach", "--mode", "bridge"}).status, kDone);
+    EXPECT_EQ(program(), before) << "what is right stays";
     ASSERT_EQ(lab().fastnet({"attach", "--mode", "bridge", "--reload"}).status, kDone);
     EXPECT_TRUE(is_attached());
+    EXPECT_NE(program(), before) << "another one has taken its place";
     EXPECT_NE(fetch(lab().client(), url(kNodeIp, 2000)), "");
 }
 

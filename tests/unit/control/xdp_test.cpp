@@ -22,7 +22,7 @@ TEST(XdpWanted, ByItselfOnlyForADenyListAtHardware) {
     EXPECT_FALSE(xdp_wanted(XdpMode::kAuto, true, kNic)) << "there is nothing to ask";
     EXPECT_FALSE(xdp_wanted(XdpMode::kAuto, false, {.hardware = false, .driver = "veth"}));
     EXPECT_FALSE(xdp_wanted(XdpMode::kAuto, false, {.hardware = true, .driver = ""})) << "nobody knows what it is";
-    for (const char* driver : {"virtio_net", "vif", "xen_netfront", "hv_netvsc", "ena", "vmxnet3"})
+    for (const char* driver : {"virtio_net", "vif", "xen_netfront", "hv_netvsc", "vmxnet3", "ena", "gve", "mana"})
         EXPECT_FALSE(xdp_wanted(XdpMode::kAuto, false, {.hardware = true, .driver = driver})) << driver;
 }
 
@@ -31,6 +31,7 @@ TEST(XdpRefusal, IsOfOneDeviceInOneBoot) {
     EXPECT_EQ(xdp_refusal_reason(record, xdp_device_id("boot", 7)), "attach XDP to eth0: Operation not supported");
     EXPECT_EQ(xdp_refusal_reason(record, xdp_device_id("boot", 77)), std::nullopt);
     EXPECT_EQ(xdp_refusal_reason(record, xdp_device_id("another boot", 7)), std::nullopt);
+    EXPECT_EQ(xdp_refusal_reason(xdp_refusal_record(xdp_device_id("boot", 77), "why"), xdp_device_id("boot", 7)), std::nullopt);
     EXPECT_EQ(xdp_refusal_reason("boot 7", xdp_device_id("boot", 7)), "") << "as earlier versions wrote it";
 }
 
