@@ -189,27 +189,10 @@ PinnedLink read_link(const fs::path& pin) {
     return link;
 }
 
-/// 0 if it cannot be opened.
-std::uint32_t program_id(const fs::path& pin) {
-    bpf_prog_info info{};
-    __u32 length = sizeof info;
-    const UniqueFd fd{bpf_obj_get(pin.c_str())};
-    return fd && bpf_obj_get_info_by_fd(fd.get(), &info, &length) == 0 ? info.id : 0;
-}
-
 /// Detaches now: dropping the last reference alone would do it later, from a work queue.
 void remove_link(const fs::path& pin) {
     if (const UniqueFd link{bpf_obj_get(pin.c_str())}; link) (void)bpf_link_detach(link.get());
     (void)unlink(pin.c_str());
-}
-
-std::vector<fs::path> entries_of(const fs::path& directory) {
-    std::vector<fs::path> paths;
-    std::error_code error;
-    for (fs::directory_iterator entry{directory, error}, end; !error && entry != end; entry.increment(error))
-        paths.push_back(entry->path());
-    std::sort(paths.begin(), paths.end());
-    return paths;
 }
 
 Status remove_directory(const fs::path& directory) {
@@ -501,8 +484,9 @@ Result<XdpHook> Datapath::xdp_hook(int ifindex) const {
 Status Datapath::attach_xdp(int ifindex) {
     CHECK_OK(fastnet::attach_xdp(ifindex, pin_dir_ / "maps"));
     // From now on, and not before, tc need not look.
+    const XdpHook hook = TRY(xdp_hook(ifindex));
     DenyList list = TRY(deny_list());
-    list.set_asked_by_xdp(static_cast<std::uint32_t>(ifindex), true);
+    list.set_asked_by_xdp(static_cast<std::uint32_t>(ifindex), hook.judges_all());
     return ok();
 }
 
@@ -512,16 +496,9 @@ Status Datapath::detach_xdp(int ifindex) {
     return fastnet::detach_xdp(ifindex);
 }
 
-Result<bool> Datapath::forget_xdp(const std::vector<int>& ifindexes) {
-    const std::vector<XdpPin> pins = pinned_xdp(pin_dir_ / "maps");
-    if (pins.empty()) return false;
-    std::vector<std::uint32_t> attached;
-    for (const int ifindex : ifindexes) {
-        const XdpHook hook = TRY(xdp_hook(ifindex));
-        attached.insert(attached.end(), hook.ours.begin(), hook.ours.end());
-    }
+Result<bool> Datapath::forget_xdp(const std::vector<std::uint32_t>& attached) const {
     bool forgotten = false;
-    for (const XdpPin& pin : pins) {
+    for (const XdpPin& pin : pinned_xdp(pin_dir_ / "maps")) {
         if (std::find(attached.begin(), attached.end(), pin.program) != attached.end()) continue;
         CHECK_OK(unpin_xdp(pin));
         forgotten = true;
@@ -534,8 +511,12 @@ Status Datapath::replace_xdp() {
     CHECK_OK(devices_.for_each([&](const std::uint32_t ifindex, const fnet_device& device) {
         if (device.kind == FNET_DEVICE_UPLINK) uplinks.push_back(static_cast<int>(ifindex));
     }));
-    for (const int ifindex : uplinks)
-        if (!TRY(xdp_hook(ifindex)).ours.empty()) CHECK_OK(attach_xdp(ifindex));
+    for (const int ifindex : uplinks) {
+        const auto hook = xdp_hook(ifindex);
+        if (hook && hook->ours.empty()) continue;
+        // Who opens the node settles XDP next, and says why it cannot. Until then tc asks the list.
+        if (!hook || !attach_xdp(ifindex)) (void)detach_xdp(ifindex);
+    }
     return ok();
 }
 
@@ -772,6 +753,8 @@ Status Datapath::supersede(const fs::path& other) const {
         }));
         for (const int ifindex : ifindexes) CHECK_OK(detach_clsact(ifindex, Direction::kEgress));
     }
+    // What a dispatcher left of it is told by its maps, whose pins go now.
+    for (const XdpPin& pin : pinned_xdp(other / "maps")) CHECK_OK(unpin_xdp(pin));
     return unload(other, {});
 }
 

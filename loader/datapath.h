@@ -106,8 +106,8 @@ public:
     Result<XdpHook> xdp_hook(int ifindex) const;
     Status attach_xdp(int ifindex);  ///< see loader/xdp.h; harmless to repeat
     Status detach_xdp(int ifindex);
-    /// What is left of dispatchers that are at none of these devices. True: there was something.
-    Result<bool> forget_xdp(const std::vector<int>& ifindexes);
+    /// Programs of ours that libxdp keeps for a dispatcher that is at no device: all but @p attached. True: there was something.
+    Result<bool> forget_xdp(const std::vector<std::uint32_t>& attached) const;
     /// The hooks at a cgroup v2 directory: bind4 and bind6, and with @p guard those that keep processes from sending VXLAN.
     Status attach_cgroup(const std::filesystem::path& cgroup, bool guard);
     /// These and no others are there.

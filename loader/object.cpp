@@ -2,11 +2,13 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <string_view>
+#include <system_error>
 
 #include "loader/base/handle.h"
 
@@ -44,6 +46,22 @@ Status use_pinned_maps(bpf_object* object, const std::filesystem::path& maps) {
         if (const int error = bpf_map__reuse_fd(map, fd.get()); error != 0) return sys_error(error, "use map " + pin.string() + " again");
     }
     return ok();
+}
+
+std::uint32_t program_id(const std::filesystem::path& pin) {
+    bpf_prog_info info{};
+    __u32 length = sizeof info;
+    const UniqueFd fd{bpf_obj_get(pin.c_str())};
+    return fd && bpf_obj_get_info_by_fd(fd.get(), &info, &length) == 0 ? info.id : 0;
+}
+
+std::vector<std::filesystem::path> entries_of(const std::filesystem::path& directory) {
+    std::vector<std::filesystem::path> paths;
+    std::error_code error;
+    for (std::filesystem::directory_iterator entry{directory, error}, end; !error && entry != end; entry.increment(error))
+        paths.push_back(entry->path());
+    std::sort(paths.begin(), paths.end());
+    return paths;
 }
 
 LibbpfLog::LibbpfLog() : previous_{libbpf_set_print(collect_log)} {

@@ -4,8 +4,10 @@
 
 #include <bpf/libbpf.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "loader/base/result.h"
 
@@ -15,6 +17,11 @@ namespace fastnet {
 std::string pin_name(const bpf_map* map);
 /// Before the object is loaded: it takes what is pinned in @p maps instead of maps of its own.
 Status use_pinned_maps(bpf_object* object, const std::filesystem::path& maps);
+
+/// Of the pinned program; 0 if it cannot be opened.
+std::uint32_t program_id(const std::filesystem::path& pin);
+/// Sorted; what can be read of it.
+std::vector<std::filesystem::path> entries_of(const std::filesystem::path& directory);
 
 /// Keeps what libbpf and libxdp say, for an error message, from stderr.
 class LibbpfLog {

@@ -85,24 +85,19 @@ std::uint32_t map_id(const std::filesystem::path& pin) {
     return fd && bpf_obj_get_info_by_fd(fd.get(), &info, &length) == 0 ? info.id : 0;
 }
 
-std::uint32_t program_id(const std::filesystem::path& pin) {
-    const UniqueFd fd{bpf_obj_get(pin.c_str())};
-    bpf_prog_info info{};
-    __u32 length = sizeof info;
-    return fd && bpf_obj_get_info_by_fd(fd.get(), &info, &length) == 0 ? info.id : 0;
-}
-
-/// The programs behind libxdp's dispatcher; nullopt if there is no dispatcher.
-std::optional<std::vector<std::uint32_t>> dispatched(int ifindex) {
+/// The programs behind libxdp's dispatcher; nullopt if what is attached is no dispatcher.
+Result<std::optional<std::vector<std::uint32_t>>> dispatched(int ifindex) {
     xdp_multiprog* const found = xdp_multiprog__get_from_ifindex(ifindex);
-    if (found == nullptr || libxdp_get_error(found) != 0) return std::nullopt;
+    if (const auto error = libxdp_get_error(found); error != 0 || found == nullptr)
+        return sys_error(error == 0 ? ENOENT : static_cast<int>(error), "read the XDP dispatcher of " + device_name(ifindex));
     const Multiprog multi{found};
-    if (xdp_multiprog__is_legacy(found)) return std::nullopt;
+    std::optional<std::vector<std::uint32_t>> none;
+    if (xdp_multiprog__is_legacy(found)) return none;
     std::vector<std::uint32_t> programs;
     for (const xdp_program* one = xdp_multiprog__next_prog(nullptr, multi.get()); one != nullptr;
          one = xdp_multiprog__next_prog(one, multi.get()))
         programs.push_back(xdp_program__id(one));
-    return programs;
+    return std::optional{std::move(programs)};
 }
 
 /// What libxdp warned of first: the cause. What follows is what did not work because of it.
@@ -149,10 +144,10 @@ std::string removal(int ifindex, bool generic) {
 }
 
 Error taken(int ifindex, const XdpHook& hook) {
-    return conflict("attach XDP to " + device_name(ifindex) + ": " + hook.stranger + " is there, " +
-                        (hook.generic ? "in generic mode, which keeps native programs out"
-                                      : "which was not attached in a way that lets others beside it"),
-                    removal(ifindex, hook.generic));
+    const char* why = "which was not attached in a way that lets others beside it";
+    if (hook.generic) why = "in generic mode, which keeps native programs out";
+    if (hook.unreadable) why = "which cannot be read now: it is being exchanged, or of a newer libxdp";
+    return conflict("attach XDP to " + device_name(ifindex) + ": " + hook.stranger + " is there, " + why, removal(ifindex, hook.generic));
 }
 
 Error cannot_attach(int error, int ifindex) {
@@ -218,19 +213,29 @@ Result<XdpHook> read_xdp_hook(int ifindex, const std::filesystem::path& maps) {
     const Identity first = identify(main.id);
     if (first.ours) {
         look(main.id, first);
+        hook.alone = true;
         return hook;
     }
     const Quiet quiet;
-    // A dispatcher in generic mode takes no native program.
-    if (const auto programs = main.generic ? std::nullopt : dispatched(ifindex); programs) {
-        hook.dispatcher = true;
-        for (const std::uint32_t id : *programs) look(id, identify(id));
-        return hook;
+    if (!main.generic) {  // a dispatcher in generic mode takes no native program
+        const auto programs = dispatched(ifindex);
+        hook.unreadable = !programs;
+        if (programs && *programs) {
+            hook.dispatcher = true;
+            for (const std::uint32_t id : **programs) look(id, identify(id));
+            hook.alone = hook.ours.size() == (*programs)->size();
+            return hook;
+        }
     }
     hook.occupied = true;
     hook.generic = main.generic;
     hook.stranger = (first.name.empty() ? "a program without a name" : first.name) + " (id " + std::to_string(main.id) + ")";
     return hook;
+}
+
+std::uint32_t xdp_program_at(int ifindex) {
+    const auto main = main_program(ifindex);
+    return main ? main->id : 0;
 }
 
 Status attach_xdp(int ifindex, const std::filesystem::path& maps) {
@@ -248,19 +253,17 @@ Status attach_xdp(int ifindex, const std::filesystem::path& maps) {
 }
 
 std::vector<XdpPin> pinned_xdp(const std::filesystem::path& maps) {
-    namespace fs = std::filesystem;
     std::vector<XdpPin> pins;
     const std::uint32_t own_map = map_id(maps / kMapOfOurs);
     if (own_map == 0) return pins;
-    std::error_code ignored;
-    for (const fs::directory_entry& dispatcher : fs::directory_iterator{kDispatchers, ignored}) {
-        for (const fs::directory_entry& entry : fs::directory_iterator{dispatcher.path(), ignored}) {
-            const std::string name = entry.path().filename();
-            if (name.size() <= kPinnedProgram.size() || name.substr(name.size() - kPinnedProgram.size()) != kPinnedProgram) continue;
-            const std::uint32_t id = program_id(entry.path());
+    for (const std::filesystem::path& dispatcher : entries_of(kDispatchers)) {
+        for (const std::filesystem::path& pin : entries_of(dispatcher)) {
+            const std::string name = pin.filename();
+            if (!name.ends_with(kPinnedProgram)) continue;
+            const std::uint32_t id = program_id(pin);
             const Identity who = id == 0 ? Identity{} : identify(id);
             if (!who.ours || std::find(who.maps.begin(), who.maps.end(), own_map) == who.maps.end()) continue;
-            pins.push_back({.program = id, .directory = dispatcher.path(), .name = name.substr(0, name.size() - kPinnedProgram.size())});
+            pins.push_back({.program = id, .directory = dispatcher, .name = name.substr(0, name.size() - kPinnedProgram.size())});
         }
     }
     return pins;

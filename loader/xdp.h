@@ -16,18 +16,25 @@ namespace fastnet {
 struct XdpHook {
     std::vector<std::uint32_t> ours{};  ///< programs of any fastnet; more than one for a moment, when one takes over
     bool current = false;               ///< one of them uses these maps
-    bool occupied = false;              ///< by one program that has no others beside it, and is not ours
+    bool alone = false;                 ///< there is none but ours
+    bool occupied = false;              ///< by one program that has no others beside it, and is not ours; or it cannot be told
     bool generic = false;               ///< that one runs in generic mode
+    bool unreadable = false;            ///< a dispatcher that is being exchanged, or newer than our libxdp
     bool dispatcher = false;
     std::string stranger{};  ///< of whom it is occupied: "name (id 7)"
 
     /// Else attach: who was killed while one took over from the other left both.
     bool settled() const { return current && ours.size() == 1; }
+    /// Ours sees every packet as it came off the wire. A program in front of it may pass one for good, and one behind it may take off a
+    /// header: then what reaches the kernel was not judged.
+    bool judges_all() const { return settled() && alone; }
     std::string title() const { return dispatcher ? "xdp dispatcher xdp_uplink" : "xdp native xdp_uplink"; }
 };
 
 /// @p maps: where the datapath's maps are pinned.
 Result<XdpHook> read_xdp_hook(int ifindex, const std::filesystem::path& maps);
+/// What is attached there, a dispatcher for instance, of which libxdp makes a new one for each change; 0: nothing. Cheap.
+std::uint32_t xdp_program_at(int ifindex);
 /// Attaches the program of this build, in the place of any other fastnet's; at no moment is there neither. Somebody else's is in the
 /// way: conflict. sys_errno is EOPNOTSUPP if the driver cannot.
 Status attach_xdp(int ifindex, const std::filesystem::path& maps);

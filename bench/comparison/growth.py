@@ -33,6 +33,7 @@ class Growth:
         self.ports, self.flows, self.in_use = ((1, 10), (1, 50), (1, 20)) if small else (PORTS, FLOWS, FLOWS_IN_USE)
         self.variants = [variant for variant in VARIANTS if variant.path == "published" and variant.name in NAMES]
         self.errors = {}
+        self.raw = {}  # (table, metric, variant and count) -> answers
 
     def measure(self):
         """{table: {reading: {variant: {count: {median, min, max}}}}}, and how long the ports took to publish."""
@@ -63,8 +64,9 @@ class Growth:
                 for name in {"ports": BY_PORTS, "flows": BY_FLOWS}.get(table, ("inject",)):
                     metric, reading = self.metrics[name], self.metrics[name].readings[0]
                     options = self.options if table != "flows_in_use" else _with(self.options, inject_flows=count)
-                    values = [measure(self.lab, options, metric, node, call)[reading.field] * reading.scale
-                              for _ in range(self.options.rounds)]
+                    answers = [measure(self.lab, options, metric, node, call) for _ in range(self.options.rounds)]
+                    self.raw["growth " + table, name, f"{variant.name} {count}"] = answers
+                    values = [answer[reading.field] * reading.scale for answer in answers]
                     found[table].setdefault(name, {}).setdefault(variant.name, {})[count] = {
                         "unit": reading.unit, "median": statistics.median(values), "min": min(values), "max": max(values)}
         except (Failure, ValueError, KeyError) as error:

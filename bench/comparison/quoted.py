@@ -37,6 +37,7 @@ class Quoted:
         self.count = 20 if small else PORTS
         self.samples = 1 if small else REACHABLE_SAMPLES
         self.errors = {}
+        self.raw = {}  # a call that fails is an error here
 
     def _unpinned_proxy(self, found):
         """A call to localhost through a docker-proxy on whatever core: that is what other people measured."""

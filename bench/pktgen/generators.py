@@ -164,8 +164,9 @@ def parse_pktgen(text, cpu):
 class KernelPktgen:
     name = "kernel pktgen"
 
-    def __init__(self, fnbench):
+    def __init__(self, fnbench, among_veths=True):
         self.fnbench = fnbench
+        self.shared_allowed = not among_veths  # a NIC leaves the frame alone; a veth hands it to programs that write into it
 
     def smallest(self, family):
         return PKTGEN_SMALLEST[family]
@@ -185,12 +186,11 @@ class KernelPktgen:
 
     def generate(self, stream, amount):
         device = stream.device
-        shared_allowed = stream.netns is None  # a NIC leaves the frame alone; a veth hands it to programs that write into it
         cpus = range(amount.first_cpu, amount.first_cpu + amount.threads)
         commands = [("pgctrl", "reset")]
         for number, cpu in enumerate(cpus):
             commands.append((f"kpktgend_{cpu}", f"add_device {device}@{cpu}"))
-            commands += [(f"{device}@{cpu}", line) for line in pktgen_commands(stream, amount, number, shared_allowed)]
+            commands += [(f"{device}@{cpu}", line) for line in pktgen_commands(stream, amount, number, self.shared_allowed)]
         if stream.tunnel:
             run(within(stream.netns, [self.fnbench, "vxlan", *frame_words(stream, amount)]))
         try:
@@ -219,19 +219,19 @@ class KernelPktgen:
                 raise Failure(f"pktgen: start: {starter.stderr.read().strip()}")
 
 
-def choose(wanted, fnbench, in_namespaces):
+def choose(wanted, fnbench, among_veths):
     """auto: pktgen where it is there and can be used."""
     if wanted == "live":
         return LiveFrames(fnbench)
     there = pktgen_is_there()
     if wanted == "pktgen" and not there:
         raise Failure("no /proc/net/pktgen: this kernel has no pktgen module (CONFIG_NET_PKTGEN); --generator live needs none")
-    if there and in_namespaces and not shares_on_demand():
+    if there and among_veths and not shares_on_demand():
         if wanted == "pktgen":
             raise Failure("this kernel's pktgen sends frames that it keeps a hold of (no SHARED flag, which came in 6.7): programs behind "
                           "a veth write into them and the kernel would stop; --generator live, or --dev with a NIC")
         there = False
-    return KernelPktgen(fnbench) if there else LiveFrames(fnbench)
+    return KernelPktgen(fnbench, among_veths) if there else LiveFrames(fnbench)
 
 
 def shares_on_demand():

@@ -72,6 +72,8 @@ FNET_INLINE int is_among_routes(struct __sk_buff *skb, __u32 bridge_ifindex, con
     return way != EXIT_LOCAL && way != EXIT_NO_ROUTE;
 }
 
+/* Another CPU may send by the flow meanwhile. Worst case: one frame with the old MACs, or half of them, by the new
+ * device, which the next hop drops. */
 FNET_INLINE void exit_remember(struct __sk_buff *skb, struct fnet_flow *flow, const struct bpf_fib_lookup *route,
                                int result, __u64 now)
 {
@@ -146,7 +148,7 @@ __noinline int exit_refresh(struct __sk_buff *skb, struct packet *packet, struct
     int result, masquerade, is_ipv6;
 
     if (!packet || !flow || !work)
-        return TC_ACT_SHOT;
+        return drop(skb, INTERNAL_ERROR);
     route = &work->route;
     ifindex = flow->endpoint_ifindex;
     is_ipv6 = packet->is_ipv6;

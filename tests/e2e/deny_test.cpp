@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <set>
 
@@ -277,14 +278,44 @@ TEST_F(Xdp, RefusesAHookThatIsTakenInGenericModeAndSaysHowToFreeIt) {
     EXPECT_NE(lab().node().run({"ip", "link", "show", "eth0"}).out.find("xdpgeneric"), std::string::npos) << "the other one is still there";
 }
 
+TEST_F(Xdp, MissingAtTwoUplinksLeavesTheListToTcAtTheOneWhateverIsAtTheOther) {
+    const Netns& stranger = lab().add_other_host("eth1");
+    lab().rebaseline();
+    ASSERT_EQ(lab().fastnet({"attach", "--mode", "bridge", "--uplink", "eth0", "--uplink", "eth1", "--xdp", "on"}).status, kDone);
+    ASSERT_EQ(lab().fastnet({"deny", "add", kOtherHostIp}).status, kDone);
+    const Socket server = Socket::listener(lab().node(), {"0.0.0.0", 7000});
+    const auto can_call = [&](Millis bound) {
+        return Socket::connected(stranger, Transport::kTcp, {kNodeOtherIp, 7000}, {kOtherHostIp, 0}, bound).ok();
+    };
+    ASSERT_FALSE(can_call(kNoAnswer)) << "XDP asks the list";
+    for (const char* uplink : {"eth0", "eth1"}) ASSERT_EQ(lab().node().run({"ip", "link", "set", "dev", uplink, "xdp", "off"}).status, 0);
+    ASSERT_TRUE(can_call(Millis{2000})) << "nobody has noticed yet";
+    const ForeignXdp foreign{lab().node()};
+    const CommandResult later = lab().fastnet({"attach", "--mode", "bridge"});
+    ASSERT_EQ(later.status, kDone);
+    EXPECT_NE(later.err.find("somebody_else"), std::string::npos) << later;
+    EXPECT_FALSE(can_call(kNoAnswer));
+    EXPECT_NE(lab().node().run({"ip", "link", "show", "eth1"}).out.find("prog/xdp"), std::string::npos) << "XDP is back at the other one";
+}
+
 /// As libxdp leaves it where its dispatcher is taken off by somebody else.
 TEST_F(Xdp, RemovesWhatADispatcherLeftOfItAndNothingThatIsInUse) {
     ASSERT_EQ(prepare("on").status, kDone);
+    if (status()["uplinks"][0]["hooks"].dump().find("xdp native") == std::string::npos)
+        GTEST_SKIP() << "this kernel has freplace: what is at the hook is the dispatcher, and tools/kernel-check takes that off";
+    std::set<fs::path> made;
+    const auto remove = [](const std::set<fs::path>* directories) {
+        std::error_code gone;
+        for (const fs::path& directory : *directories)
+            if (fs::exists(directory, gone)) fs::remove_all(directory, gone);
+    };
+    const std::unique_ptr<std::set<fs::path>, decltype(remove)> guard{&made, remove};
     const auto pinned = [&](const std::string& name) {
         const json links = json::parse(lab().node().run({"ip", "-j", "link", "show", "eth0"}).out);
         const std::string id = links[0]["xdp"]["prog"]["id"].dump();
         const fs::path directory = "/sys/fs/bpf/xdp/dispatch-0-" + id;
         fs::create_directories(directory);
+        made.insert(directory);
         EXPECT_EQ(lab().node().run({"bpftool", "prog", "pin", "id", id, (directory / name).string()}).status, 0);
         return directory;
     };

@@ -108,8 +108,11 @@ private:
     Status restore_deny_list();
     /// @p asked: by this command, which then fails, and leaves things as they were, where it cannot be had.
     Status set_xdp(std::optional<XdpMode> asked);
-    /// XDP at each uplink as @p mode wants it.
+    /// XDP at each uplink as @p mode wants it, and who asks the deny list there. What one uplink refuses keeps no other from it; the
+    /// first error is returned.
     Status sync_xdp(XdpMode mode);
+    struct XdpUplink;
+    Status sync_xdp_of(const XdpUplink& uplink, XdpMode mode, bool list_is_empty);
     Status finish_interrupted(bool& full);
     Status collect_dead();
     Status survive_reboot();

@@ -86,7 +86,7 @@ Tripwire Tripwire::set(const NodePaths& paths, const WatchedLinks& watched) {
     wire.pins_ = paths.pins;
     wire.hooks_ = Datapath::attached_links(paths.pins);
     for (const auto& [index, link] : watched.links)
-        if (link.role == Role::kUplink) wire.xdp_.push_back({link.name, static_cast<int>(index), xdp_programs(static_cast<int>(index))});
+        if (link.role == Role::kUplink) wire.xdp_.push_back({link.name, static_cast<int>(index), xdp_program_at(static_cast<int>(index))});
     wire.settings_ = read_settings();
     return wire;
 }
@@ -100,15 +100,10 @@ std::string Tripwire::tripped() const {
     for (const AttachedHook& hook : hooks_)
         if (!standing.contains(hook.link_id))
             return hook.name + (hook.ifindex != 0 ? " of device " + std::to_string(hook.ifindex) : "") + " was detached or replaced";
-    // Without it nobody asks the deny list: tc leaves that to XDP. Netlink tells only of what is up, and not of a dispatcher's parts.
+    // Without ours, or with another beside it, tc has to ask the deny list. Netlink tells only of what is up.
     for (const Xdp& xdp : xdp_)
-        if (xdp_programs(xdp.ifindex) != xdp.programs) return "XDP of " + xdp.uplink + " was detached or replaced";
+        if (xdp_program_at(xdp.ifindex) != xdp.program) return "XDP of " + xdp.uplink + " was detached or replaced";
     return {};
-}
-
-std::vector<std::uint32_t> Tripwire::xdp_programs(int ifindex) {
-    const auto hook = read_xdp_hook(ifindex, {});
-    return hook ? hook->ours : std::vector<std::uint32_t>{};
 }
 
 Tripwire::Settings Tripwire::read_settings() {

@@ -56,9 +56,8 @@ private:
     struct Xdp {
         std::string uplink{};
         int ifindex = 0;
-        std::vector<std::uint32_t> programs{};
+        std::uint32_t program = 0;
     };
-    static std::vector<std::uint32_t> xdp_programs(int ifindex);
 
     std::filesystem::path pins_{};
     std::vector<AttachedHook> hooks_{};

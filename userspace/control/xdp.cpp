@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "userspace/control/node.h"
 #include "userspace/host/ethtool.h"
@@ -56,8 +59,8 @@ Status Node::set_xdp(std::optional<XdpMode> asked) {
     Status done = sync_xdp(mode);
     if (done) return ok();
     if (asked) {
-        CHECK_OK(store_.set_setting(setting::kXdp, to_string(before)));
-        (void)sync_xdp(before);
+        if (Status kept = store_.set_setting(setting::kXdp, to_string(before)); !kept) warn(kept.error().message);
+        if (Status back = sync_xdp(before); !back) warn(back.error().message);
         return done;
     }
     // The deny list holds all the same: tc asks it.
@@ -65,50 +68,69 @@ Status Node::set_xdp(std::optional<XdpMode> asked) {
     return ok();
 }
 
+struct Node::XdpUplink {
+    std::string name{};
+    LinkInfo link{};
+    XdpHook hook{};
+};
+
 Status Node::sync_xdp(XdpMode mode) {
-    if (uplinks_.empty()) return ok();
     const bool list_is_empty = !TRY(store_.has_denied());
     DenyList list = TRY(datapath_->deny_list());
-    std::vector<int> ifindexes;
-    std::vector<std::pair<Uplink, LinkInfo>> present;
+    std::optional<Error> first;
+    const auto note = [&](const Status& status) {
+        if (!status && !first) first = status.error();
+    };
+    std::vector<XdpUplink> present;
+    std::vector<std::uint32_t> attached;
+    bool all_known = true;
+    // All of them before anything may fail: where XDP does not ask the list, tc does.
     for (const Uplink& uplink : uplinks_) {
         const auto link = netlink_.link(uplink.name);
-        if (!link) continue;
-        ifindexes.push_back(static_cast<int>(link->index));
-        present.emplace_back(uplink, *link);
+        if (!link && link.error().kind == ErrorKind::kNotFound) continue;
+        const auto hook = link ? datapath_->xdp_hook(static_cast<int>(link->index)) : Result<XdpHook>{link.error()};
+        all_known = all_known && hook && !hook->unreadable;
+        if (link) list.set_asked_by_xdp(link->index, hook && hook->judges_all());
+        if (!hook) {
+            note(hook.error());
+            continue;
+        }
+        attached.insert(attached.end(), hook->ours.begin(), hook->ours.end());
+        present.push_back({uplink.name, *link, *hook});
     }
-    if (TRY(datapath_->forget_xdp(ifindexes))) note_repair(RepairKind::kProgram, "remove an XDP program that is at no device", "xdp");
-    for (const auto& [uplink, link] : present) {
-        const auto ifindex = static_cast<int>(link.index);
-        const XdpHook hook = TRY(datapath_->xdp_hook(ifindex));
-        XdpDevice device{.hardware = link.kind.empty()};
-        if (const auto driver = link_driver(uplink.name); driver) device.driver = *driver;
-        if (!xdp_wanted(mode, list_is_empty, device)) {
-            if (hook.ours.empty() && !list.asked_by_xdp(link.index)) continue;
-            CHECK_OK(datapath_->detach_xdp(ifindex));
-            note_repair(RepairKind::kProgram, "detach XDP from " + uplink.name, uplink.name);
-            continue;
-        }
-        if (hook.settled()) {
-            list.set_asked_by_xdp(link.index, true);
-            continue;
-        }
-        list.set_asked_by_xdp(link.index, false);
-        const std::string id = xdp_device_id(boot_id_, link.index);
-        const auto record = TRY(store_.setting(xdp_refusal_key(uplink.name)));
-        const bool tried = mode == XdpMode::kAuto && record && xdp_refusal_reason(*record, id);
-        const Status attached = tried ? Status{ok()} : datapath_->attach_xdp(ifindex);
-        if (!tried && attached) {
-            note_repair(RepairKind::kProgram, "attach XDP to " + uplink.name, uplink.name);
-            continue;
-        }
-        // Another fastnet's would go on with a list that nobody keeps any more. tc asks ours.
-        if (!hook.ours.empty()) CHECK_OK(datapath_->detach_xdp(ifindex));
-        if (tried) continue;
-        if (mode == XdpMode::kOn) return attached;
+    // Behind what cannot be read there may be ours.
+    if (all_known && TRY(datapath_->forget_xdp(attached)))
+        note_repair(RepairKind::kProgram, "remove an XDP program that is at no device", "xdp");
+    for (const XdpUplink& uplink : present) note(sync_xdp_of(uplink, mode, list_is_empty));
+    return first ? Status{*std::move(first)} : ok();
+}
+
+Status Node::sync_xdp_of(const XdpUplink& uplink, XdpMode mode, bool list_is_empty) {
+    const auto ifindex = static_cast<int>(uplink.link.index);
+    XdpDevice device{.hardware = uplink.link.kind.empty()};
+    if (const auto driver = link_driver(uplink.name); driver) device.driver = *driver;
+    if (!xdp_wanted(mode, list_is_empty, device)) {
+        if (uplink.hook.ours.empty()) return ok();
+        CHECK_OK(datapath_->detach_xdp(ifindex));
+        note_repair(RepairKind::kProgram, "detach XDP from " + uplink.name, uplink.name);
+        return ok();
+    }
+    if (uplink.hook.settled()) return ok();
+    const std::string id = xdp_device_id(boot_id_, uplink.link.index);
+    const auto record = TRY(store_.setting(xdp_refusal_key(uplink.name)));
+    const bool tried = mode == XdpMode::kAuto && record && xdp_refusal_reason(*record, id);
+    const Status attached = tried ? Status{ok()} : datapath_->attach_xdp(ifindex);
+    if (!tried && attached) {
+        note_repair(RepairKind::kProgram, "attach XDP to " + uplink.name, uplink.name);
+        return ok();
+    }
+    // Another fastnet's would go on with a list that nobody keeps any more. tc asks ours.
+    if (!uplink.hook.ours.empty()) CHECK_OK(datapath_->detach_xdp(ifindex));
+    if (tried) return ok();
+    if (mode == XdpMode::kOn) return attached;
+    if (!uplink.hook.unreadable)  // else it passes
         CHECK_OK(store_.set_setting(xdp_refusal_key(uplink.name), xdp_refusal_record(id, attached.error().message)));
-        warn(attached.error().message + "; tc asks the deny list, which costs more for each packet");
-    }
+    warn(attached.error().message + "; tc asks the deny list, which costs more for each packet");
     return ok();
 }
 

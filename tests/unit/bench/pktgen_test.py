@@ -199,6 +199,15 @@ class Arguments(unittest.TestCase):
             with self.assertRaises(SystemExit):
                 options_of(*words)
 
+    def test_what_would_do_nothing_is_refused(self):
+        self.assertEqual(options_of("published", "-F", "10000").flows, 10000)
+        self.assertEqual(options_of("watch", "--sink", "-p", "8080", "--root", "/").dst_port, 8080)
+        self.assertEqual(options_of("watch").dst_port, 9)
+        for words in (("published", "-F", "10001"), ("published", "-p", "80"), ("encap", "--src", "192.0.2.1"), ("all", "--root", "/"),
+                      ("published", "--sink"), ("watch", "-r", "1k"), ("watch", "-n", "5"), ("watch", "--src-mac", "02:00:00:00:00:01")):
+            with self.assertRaises(SystemExit, msg=" ".join(words)):
+                options_of(*words)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -42,5 +42,12 @@ TEST(XdpHook, IsSettledWithOneProgramOnOurMaps) {
     EXPECT_FALSE(XdpHook{}.settled());
 }
 
+TEST(XdpHook, JudgesAllOnlyWhereNobodyElseIsInFrontOrBehind) {
+    EXPECT_TRUE((XdpHook{.ours = {5}, .current = true, .alone = true}).judges_all());
+    EXPECT_FALSE((XdpHook{.ours = {5}, .current = true, .alone = false}).judges_all())
+        << "another one may pass a packet before ours sees it";
+    EXPECT_FALSE((XdpHook{.ours = {4}, .current = false, .alone = true}).judges_all()) << "another version's asks another list";
+}
+
 }  // namespace
 }  // namespace fastnet
