@@ -8,6 +8,7 @@
 #include <chrono>
 #include <thread>
 
+#include "tests/harness/wait.h"
 #include "tests/unit/host/own_netns.h"
 
 namespace fastnet {
@@ -266,7 +267,8 @@ TEST_F(NetlinkTest, HostEndOfAVethHasNoLinkLocalAddressAndOthersCanBeToldSo) {
     EXPECT_THAT(inside.addresses(pair.peer).value(), IsEmpty());
     ASSERT_OK(inside.set_link(pair.peer, {.up = false, .link_local = true}));
     ASSERT_OK(inside.set_up(pair.peer));
-    EXPECT_EQ(inside.addresses(pair.peer).value().size(), 1U);
+    // The kernel sees the carrier, and gives the address, a moment later.
+    EXPECT_TRUE(test::wait_until([&] { return inside.addresses(pair.peer).value().size() == 1U; }));
     EXPECT_EQ(inside.set_link(4711, {.link_local = false}).error().kind, ErrorKind::kNotFound);
 }
 
