@@ -204,7 +204,7 @@ class Arguments(unittest.TestCase):
         self.assertEqual(options_of("watch", "--sink", "-p", "8080", "--root", "/").dst_port, 8080)
         self.assertEqual(options_of("watch").dst_port, 9)
         for words in (("published", "-F", "10001"), ("published", "-p", "80"), ("encap", "--src", "192.0.2.1"), ("all", "--root", "/"),
-                      ("published", "--sink"), ("watch", "-r", "1k"), ("watch", "-n", "5"), ("watch", "--src-mac", "02:00:00:00:00:01")):
+                      ("published", "--sink"), ("watch", "-r", "1k"), ("watch", "-n", "5"), ("watch", "-s", "100"), ("watch", "-F", "2"), ("watch", "-b", "1"), ("watch", "--src-mac", "02:00:00:00:00:01")):
             with self.assertRaises(SystemExit, msg=" ".join(words)):
                 options_of(*words)
 
