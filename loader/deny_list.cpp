@@ -195,8 +195,4 @@ void DenyList::set_asked_by_xdp(std::uint32_t ifindex, bool asked) {
         place.store(0, std::memory_order_release);
 }
 
-bool DenyList::asked_by_xdp(std::uint32_t ifindex) const {
-    return std::atomic_ref<__u32>{header().by_xdp[ifindex % FNET_DENY_XDP_PLACES]}.load() == ifindex;
-}
-
 }  // namespace fastnet

@@ -54,7 +54,6 @@ public:
 
     /// Whether XDP asks the list on this uplink, so that tc_uplink does not.
     void set_asked_by_xdp(std::uint32_t ifindex, bool asked);
-    bool asked_by_xdp(std::uint32_t ifindex) const;
 
 private:
     struct Tables;
