@@ -145,6 +145,18 @@ Packet error_about(const Bytes& dropped, fnet_verdict verdict, const Eth& eth, c
     return eth / Packet{Ipv6{.src = from, .dst = to, .flow_label = 0}} / icmp / quote;
 }
 
+OneCpu::OneCpu() {
+    require(sched_getaffinity(0, sizeof before_, &before_) == 0, "read the CPUs of this thread");
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<std::size_t>(sched_getcpu()), &one);
+    require(sched_setaffinity(0, sizeof one, &one) == 0, "stay on one CPU");
+}
+
+OneCpu::~OneCpu() {
+    (void)sched_setaffinity(0, sizeof before_, &before_);
+}
+
 DatapathTest::DatapathTest(Options options) : options_{options} {}
 
 DatapathTest::~DatapathTest() {

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/pkt_cls.h>
+#include <sched.h>
 
 #include <array>
 #include <map>
@@ -79,6 +80,19 @@ struct Options {
     bool endpoint_mapping = true;
     std::uint64_t tcp_established_s = 7440, tcp_opening_s = 240, tcp_closing_s = 240, udp_s = 300, udp_unreplied_s = 120, dns_s = 30,
                   icmp_s = 60, other_s = 600;
+};
+
+/// Keeps the calling thread on the CPU that it is on: what the datapath caches is per CPU (`ways`, `pairs`), so a test whose second packet
+/// is run by another CPU sees a first packet once more.
+class OneCpu {
+public:
+    OneCpu();
+    ~OneCpu();
+    OneCpu(const OneCpu&) = delete;
+    OneCpu& operator=(const OneCpu&) = delete;
+
+private:
+    cpu_set_t before_{};
 };
 
 class DatapathTest : public ::testing::Test {
@@ -162,6 +176,7 @@ private:
     Container make_container(std::uint32_t id, const std::string& device, const std::string& bridge, IpAddress ipv4, IpAddress ipv6,
                              MacAddress mac) const;
 
+    OneCpu cpu_;
     std::unique_ptr<NetLab> lab_;
     ::datapath* skeleton_ = nullptr;
     std::map<std::string, std::vector<char>> logs_;
