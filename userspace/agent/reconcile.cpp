@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 #include <string>
 
 namespace fastnet {
@@ -21,12 +22,19 @@ constexpr std::chrono::seconds kLockAlarm{60};
 /// Between two readings of events that concern nobody here: the kernel keeps them meanwhile.
 constexpr milliseconds kEventPause{10};
 constexpr milliseconds kLook{1'000};
-/// A look that takes long is followed by a pause in proportion: half a percent of a CPU.
+/// A look that costs much is followed by a pause in proportion: half a percent of a CPU.
 constexpr int kLookShare = 200;
 constexpr std::size_t kLinesPerCheck = 20;
 
 SteadyTime now() {
     return std::chrono::steady_clock::now();
+}
+
+/// Of this thread. By the clock a busy machine would look like dear work, and the pauses that follow would be of minutes.
+std::chrono::nanoseconds cpu_time() {
+    timespec used{};
+    static_cast<void>(::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used));
+    return std::chrono::seconds{used.tv_sec} + std::chrono::nanoseconds{used.tv_nsec};
 }
 
 /// What containers and administrators do all day, as opposed to what somebody broke.
@@ -143,20 +151,22 @@ void ReconcilePart::read_events(Pacer& pacer) {
 }
 
 void ReconcilePart::look(Pacer& pacer) {
-    const SteadyTime begin = now();
+    const auto begin = cpu_time();
     if (const std::string moved = last_.tripwire.tripped(); !moved.empty()) {
         if (pacer.waits_for_changes()) cause_ = moved;
         pacer.changed("programs and settings", now());
     }
-    next_look_ = now() + std::max<SteadyTime::duration>(kLook, (now() - begin) * kLookShare);
+    next_look_ = now() + std::max<SteadyTime::duration>(kLook, (cpu_time() - begin) * kLookShare);
 }
 
 void ReconcilePart::check(Pacer& pacer) {
     // What the check sees needs no other one. What happens from here on is told again.
     if (Status discarded = events_->discard(); !discarded) return end_with(discarded.error());
     const SteadyTime begin = now();
+    const auto cpu_before = cpu_time();
     Reconciliation found = reconcile(paths_, kLockPatience);
     const SteadyTime end = now();
+    const auto cost = cpu_time() - cpu_before;
     if (found.error && found.error->sys_errno == EWOULDBLOCK) {  // a command is at work; it leaves things right by itself
         if (lock_wait_since_ == SteadyTime{}) lock_wait_since_ = begin;
         if (end - lock_wait_since_ < kLockAlarm) return;  // still due
@@ -182,7 +192,7 @@ void ReconcilePart::check(Pacer& pacer) {
     const Outcome outcome = last_.error ? Outcome::kFailed : last_.repairs.empty() ? Outcome::kNothing : Outcome::kRepaired;
     std::set<std::string> subjects;
     for (const Repair& repair : last_.repairs) subjects.insert(repair.subject);
-    for (const std::string& subject : pacer.checked(outcome, end - begin, end, subjects)) {
+    for (const std::string& subject : pacer.checked(outcome, cost, end, subjects)) {
         contested_.Increment();
         context_.log->warn("reconcile: somebody undoes the repairs of " + subject + " again and again (the last time: " + cause_ +
                            "); from now on they come later each time, and are no longer logged");

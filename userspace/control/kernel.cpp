@@ -289,16 +289,29 @@ std::vector<std::uint32_t> ifindexes_of(Node& node, const Endpoint& endpoint) {
     return found;
 }
 
-/// The kernel takes an IPv6 address into its routes when the link's state has settled, in a work item a moment after the link
-/// came up: a packet that arrives earlier is lost. Bounded, since the address becomes usable without us too.
-void wait_until_local(Netlink& inside, const IpAddress& own) {
+/// For what the kernel does in a work item a moment after a link came up, later on a busy machine. Bounded: it happens without us too.
+template <typename Condition>
+void wait_for_link(const Condition& settled) {
     constexpr auto kBound = std::chrono::seconds{1};
     const auto deadline = std::chrono::steady_clock::now() + kBound;
-    while (std::chrono::steady_clock::now() < deadline) {
+    while (!settled() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+}
+
+/// Until the IPv6 address is in the routes: a packet that arrives earlier is lost.
+void wait_until_local(Netlink& inside, const IpAddress& own) {
+    wait_for_link([&] {
         const auto answer = inside.route_get({.destination = own});
-        if (answer && answer->type == RouteType::kLocal) return;
-        std::this_thread::sleep_for(std::chrono::milliseconds{1});
-    }
+        return answer && answer->type == RouteType::kLocal;
+    });
+}
+
+/// Until the link has its queue, and the bridge forwards to and from it as a port: both come with the operational state (RFC 2863), and
+/// what is sent before is lost without a word.
+void wait_until_running(Netlink& netlink, IfIndex index) {
+    wait_for_link([&] {
+        const auto link = netlink.link(index);
+        return !link || link->running;
+    });
 }
 
 /// All endpoints that are in the namespace of @p endpoint, it among them, as far as they have an interface there.
@@ -339,6 +352,7 @@ Status configure_container(const Endpoint& endpoint, IfIndex device, const std::
     CHECK_OK(inside.set_up(device));
     CHECK_OK(arrange_routes(inside, all));
     crash_point();
+    wait_until_running(inside, device);
     if (endpoint.ipv6) wait_until_local(inside, endpoint.ipv6->address());
     return ok();
 }
@@ -478,6 +492,7 @@ Status build_endpoint(Node& node, Endpoint& endpoint, const Network& network, co
     const std::vector<Endpoint> all = TRY(endpoints_beside(node.store(), endpoint));
     if (Status inside = run_in(netns, [&] { return configure_container(endpoint, pair.peer, all); }); !inside)
         return std::move(inside).error().in("configure netns '" + netns.display_name() + "'");
+    wait_until_running(node.netlink(), pair.host);
     return install_ports(node, endpoint, ports);
 }
 
