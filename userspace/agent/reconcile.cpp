@@ -164,7 +164,7 @@ void ReconcilePart::check(Pacer& pacer) {
     if (Status discarded = events_->discard(); !discarded) return end_with(discarded.error());
     const SteadyTime begin = now();
     const auto cpu_before = cpu_time();
-    Reconciliation found = reconcile(paths_, kLockPatience);
+    Reconciliation found = reconcile(paths_, kLockPatience, last_.watched);
     const SteadyTime end = now();
     const auto cost = cpu_time() - cpu_before;
     if (found.error && found.error->sys_errno == EWOULDBLOCK) {  // a command is at work; it leaves things right by itself
@@ -198,6 +198,12 @@ void ReconcilePart::check(Pacer& pacer) {
                            "); from now on they come later each time, and are no longer logged");
     }
     cause_.clear();
+    if (!last_.error && !last_.settled) {
+        // Under the names of what was repaired, so that who undoes it again and again waits for this one, too.
+        if (subjects.empty()) subjects.insert("programs and settings");
+        for (const std::string& subject : subjects) pacer.changed(subject, end);
+        cause_ = "what it looked at changed meanwhile";
+    }
     const std::lock_guard held{mutex_};
     if (last_.error) {
         shown_.condition = {Condition::State::kNotReady, last_.error->message};
