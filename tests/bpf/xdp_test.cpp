@@ -113,11 +113,23 @@ TEST_F(XdpUplink, LetsPassWhatIsLegalHoweverUnusual) {
     EXPECT_EQ(action, XDP_PASS);
 }
 
+TEST_F(XdpUplink, LooksAtTheWholeOfAFrameInSeveralPieces) {
+    const Packet whole = from_outside / ip(client, host_ip) / Packet{Udp{.src = Port{1}, .dst = Port{2}}} / payload(9000);
+    Bytes frame = whole.bytes();
+    int action = 0;
+    ASSERT_TRUE(run_xdp(frame, action));
+    EXPECT_EQ(action, XDP_PASS);
+    frame.pop_back();
+    ASSERT_TRUE(run_xdp(frame, action));
+    EXPECT_EQ(action, XDP_DROP);
+}
+
 TEST_F(XdpUplink, DropsHeadersThatLieAboutThemselves) {
     const auto v4 = [](Ipv4 header, const Packet& rest) { return from_outside / Packet{std::move(header)} / rest; };
     for (const Packet& packet : {
              v4({.src = client, .dst = host_ip, .version = std::uint8_t{6}}, tcp(1, 2)),
              v4({.src = client, .dst = host_ip, .header_words = std::uint8_t{4}}, tcp(1, 2)),
+             v4({.src = client, .dst = host_ip, .protocol = kProtocolExperimental, .header_words = std::uint8_t{4}}, payload(8)),
              v4({.src = client, .dst = host_ip, .total_length = std::uint16_t{19}}, tcp(1, 2)),
              v4({.src = client, .dst = host_ip, .total_length = std::uint16_t{41}}, tcp(1, 2)),
              v4({.src = client, .dst = host_ip, .total_length = std::uint16_t{0}}, tcp(1, 2)),
@@ -183,6 +195,23 @@ TEST_F(XdpUplink, LeavesATunnelThatIsNotForThisHost) {
              from_outside / ip(client, limited_broadcast) / tunnel,
              to_all / ip(client, address("192.0.2.255")) / tunnel,
              to_all / ip(client, host_ip) / tunnel,
+         })
+        EXPECT_THAT(at_xdp(packet), Passes()) << describe(packet.bytes());
+}
+
+TEST_F(XdpUplink, LeavesWhatIsNoTunnelOfAnybodyToTc) {
+    add_peer(peer4);
+    add_peer(peer6);
+    const Packet inner = from_remote(peer4) / ip(peer4.remote4, container_ip) / udp(1, 2);
+    const Packet tunnel = udp(50000, 4789) / Vxlan{.vni = kVni} / inner;
+    ASSERT_THAT(at_xdp(from_outside / ip(client, host_ip) / tunnel), IsDroppedEarly(FNET_TUNNEL_UNKNOWN_PEER));
+    constexpr std::uint16_t kTooShort = 8 + 8 + 13;
+    for (const Packet& packet : {
+             from_outside / ip(client, host_ip) / udp(50000, 4789) / Vxlan{.vni = kVni, .flags = 0} / inner,
+             from_outside / ip(client, host_ip) / Packet{Udp{.src = Port{50000}, .dst = Port{4789}, .length = kTooShort}} /
+                 Vxlan{.vni = kVni} / inner,
+             from_outside / ip(address("::"), host6) / tunnel,
+             from_outside / ip(address("::5"), host6) / tunnel,
          })
         EXPECT_THAT(at_xdp(packet), Passes()) << describe(packet.bytes());
 }

@@ -59,7 +59,8 @@ private:
     std::optional<Broken> take(const std::string& url, gateway::WatchAnswer answer);
     EtcdCall probe_call();
     /// What a probe or stream says about the cluster; false, and the end of the watch, if it is not the one that was followed.
-    bool same_history(const gateway::Header& header, bool linearizable);
+    /// @p least: below this revision it has gone back.
+    bool same_history(const gateway::Header& header, std::int64_t least);
     void disconnected(const std::string& url, const Broken& broken);
     void end(std::int64_t revision, std::string why);
     bool over() const { return ended_ || session_->engine().interrupted(); }
@@ -123,12 +124,11 @@ void EtcdWatch::Impl::end(std::int64_t revision, std::string why) {
     tell(WatchCompacted{revision, std::move(why)});
 }
 
-bool EtcdWatch::Impl::same_history(const gateway::Header& header, bool linearizable) {
+bool EtcdWatch::Impl::same_history(const gateway::Header& header, std::int64_t least) {
     if (cluster_id_ != 0 && header.cluster_id != cluster_id_) {
         end(0, "etcd has become another cluster");
-    } else if (linearizable && header.revision < seen_revision_) {
-        // A member that lags behind would show less too, but not in a linearizable read.
-        end(0, "etcd has gone back from revision " + std::to_string(seen_revision_) + " to " + std::to_string(header.revision));
+    } else if (header.revision < least) {
+        end(0, "etcd has gone back from revision " + std::to_string(least) + " to " + std::to_string(header.revision));
     }
     cluster_id_ = header.cluster_id;
     seen_revision_ = std::max(seen_revision_, header.revision);
@@ -148,9 +148,12 @@ EtcdCall EtcdWatch::Impl::probe_call() {
 Broken EtcdWatch::Impl::follow(const std::string& url) {
     const EtcdConfig& config = session_->config();
     const EtcdCall probe = probe_call();
+    // A member that lags behind shows less in its stream, but not in a linearizable read: that is at least of when it was sent. What the
+    // stream has told since then is newer than the answer may be.
+    std::int64_t least = seen_revision_;
     EtcdAttempt attempt = session_->attempt(url, probe, config.timeout);
     if (attempt.end != EtcdAttempt::End::kAnswered) return {std::move(attempt.error.message), attempt.end == EtcdAttempt::End::kFinal};
-    if (!same_history(probed_, true)) return {};
+    if (!same_history(probed_, least)) return {};
 
     LineBuffer lines{gateway::kMaxAnswer};
     HttpRequest request = session_->request(url, "/v3/watch", gateway::watch_request(prefix_, next_revision_), true);
@@ -159,6 +162,7 @@ Broken EtcdWatch::Impl::follow(const std::string& url) {
     HttpEngine::Transfer stream{session_->engine(), std::move(request)};
     std::unique_ptr<HttpEngine::Transfer> probing;
     const auto start_probe = [&] {
+        least = seen_revision_;
         HttpRequest read = session_->request(url, probe.path, probe.body, true);
         probing = std::make_unique<HttpEngine::Transfer>(session_->engine(), std::move(read));
     };
@@ -177,7 +181,7 @@ Broken EtcdWatch::Impl::follow(const std::string& url) {
             next_probe = Clock::now() + config.probe_interval;
             if (attempt.end != EtcdAttempt::End::kAnswered)
                 return {std::move(attempt.error.message), attempt.end == EtcdAttempt::End::kFinal};
-            if (!same_history(probed_, true)) return {};
+            if (!same_history(probed_, least)) return {};
         } else if (connected_ && !probing && Clock::now() >= next_probe) {
             start_probe();
         }
@@ -203,7 +207,7 @@ std::optional<Broken> EtcdWatch::Impl::take(const std::string& url, gateway::Wat
         if (verdict == gateway::Verdict::kToken) session_->forget_token();
         return Broken{session_->refusal_error(*answer.refusal).message, verdict == gateway::Verdict::kFinal};
     }
-    if (!same_history(answer.header, false)) return Broken{};
+    if (!same_history(answer.header, 0)) return Broken{};
     if (answer.compact_revision > 0) {
         end(answer.compact_revision, "etcd has compacted what came after revision " + std::to_string(next_revision_ - 1));
         return Broken{};
