@@ -39,9 +39,9 @@ public:
     /// Somebody undoes what was repaired: each of @p subjects waits.
     bool is_contested(const std::string& subject) const;
     enum class Outcome { kNothing, kRepaired, kFailed };
-    /// @p cost: CPU time of the check. Subjects that became contested by it, which repaired @p repaired; where changes of none of these led
-    /// to it, all that did are held to have. A change that only came along with contested ones waits as they do.
-    std::vector<std::string> checked(Outcome outcome, Duration cost, Time now, const std::set<std::string>& repaired = {});
+    /// Subjects that became contested by this check, which repaired @p repaired; where changes of none of these led to it, all
+    /// that did are held to have. A change that only came along with contested ones waits as they do.
+    std::vector<std::string> checked(Outcome outcome, Duration took, Time now, const std::set<std::string>& repaired = {});
 
 private:
     struct History {

@@ -163,10 +163,8 @@ void ReconcilePart::check(Pacer& pacer) {
     // What the check sees needs no other one. What happens from here on is told again.
     if (Status discarded = events_->discard(); !discarded) return end_with(discarded.error());
     const SteadyTime begin = now();
-    const auto cpu_before = cpu_time();
-    Reconciliation found = reconcile(paths_, kLockPatience, last_.watched);
+    Reconciliation found = reconcile(paths_, kLockPatience);
     const SteadyTime end = now();
-    const auto cost = cpu_time() - cpu_before;
     if (found.error && found.error->sys_errno == EWOULDBLOCK) {  // a command is at work; it leaves things right by itself
         if (lock_wait_since_ == SteadyTime{}) lock_wait_since_ = begin;
         if (end - lock_wait_since_ < kLockAlarm) return;  // still due
@@ -192,18 +190,12 @@ void ReconcilePart::check(Pacer& pacer) {
     const Outcome outcome = last_.error ? Outcome::kFailed : last_.repairs.empty() ? Outcome::kNothing : Outcome::kRepaired;
     std::set<std::string> subjects;
     for (const Repair& repair : last_.repairs) subjects.insert(repair.subject);
-    for (const std::string& subject : pacer.checked(outcome, cost, end, subjects)) {
+    for (const std::string& subject : pacer.checked(outcome, end - begin, end, subjects)) {
         contested_.Increment();
         context_.log->warn("reconcile: somebody undoes the repairs of " + subject + " again and again (the last time: " + cause_ +
                            "); from now on they come later each time, and are no longer logged");
     }
     cause_.clear();
-    if (!last_.error && !last_.settled) {
-        // Under the names of what was repaired, so that who undoes it again and again waits for this one, too.
-        if (subjects.empty()) subjects.insert("programs and settings");
-        for (const std::string& subject : subjects) pacer.changed(subject, end);
-        cause_ = "what it looked at changed meanwhile";
-    }
     const std::lock_guard held{mutex_};
     if (last_.error) {
         shown_.condition = {Condition::State::kNotReady, last_.error->message};

@@ -111,21 +111,19 @@ Tripwire::Settings Tripwire::read_settings() {
             read_sysctl("ipv4/ip_local_reserved_ports").value_or("")};
 }
 
-Reconciliation reconcile(const NodePaths& paths, std::chrono::milliseconds patience, const WatchedLinks& known) {
+Reconciliation reconcile(const NodePaths& paths, std::chrono::milliseconds patience) {
     Reconciliation result;
-    const Tripwire before = Tripwire::set(paths, known);
     auto node = Node::open(paths, Need::kRepaired, {}, patience, &result.repairs);
     if (!node) {
         std::error_code ignored;
-        const bool has_state = std::filesystem::exists(Store::file_in(paths.state_dir), ignored);
-        if (has_state || node.error().kind != ErrorKind::kNotFound) result.error = std::move(node).error();
+        const bool known = std::filesystem::exists(Store::file_in(paths.state_dir), ignored);
+        if (known || node.error().kind != ErrorKind::kNotFound) result.error = std::move(node).error();
         return result;
     }
     result.prepared = node->prepared();
     result.warnings = node->warnings();
     result.watched = links_to_watch(*node);
     if (result.prepared) result.tripwire = Tripwire::set(paths, result.watched);
-    result.settled = !result.prepared || result.tripwire == before;
     return result;
 }
 

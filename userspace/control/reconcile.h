@@ -46,7 +46,6 @@ public:
     static Tripwire set(const NodePaths& paths, const WatchedLinks& watched);
     /// What moved since, for people; empty: nothing.
     std::string tripped() const;
-    friend bool operator==(const Tripwire&, const Tripwire&) = default;
 
 private:
     struct Settings {
@@ -58,7 +57,6 @@ private:
         std::string uplink{};
         int ifindex = 0;
         std::uint32_t program = 0;
-        friend bool operator==(const Xdp&, const Xdp&) = default;
     };
 
     std::filesystem::path pins_{};
@@ -74,14 +72,10 @@ struct Reconciliation {
     std::optional<Error> error{};  ///< what could not be put right; `repairs` could
     WatchedLinks watched{};
     Tripwire tripwire{};
-    /// What the tripwire watches was the same before the check as after it. If not, it may have moved after the check had looked at it, so
-    /// that the tripwire takes what is broken for what should be: only one more check tells.
-    bool settled = false;
 };
 
 /// Compares all of the node with what it should be. Writes nothing to the database where they agree. A node that was never prepared
-/// is no error. A lock that is held for longer than @p patience is one, with sys_errno EWOULDBLOCK. @p known: the links of the
-/// check before.
-Reconciliation reconcile(const NodePaths& paths, std::chrono::milliseconds patience, const WatchedLinks& known);
+/// is no error. A lock that is held for longer than @p patience is one, with sys_errno EWOULDBLOCK.
+Reconciliation reconcile(const NodePaths& paths, std::chrono::milliseconds patience);
 
 }  // namespace fastnet

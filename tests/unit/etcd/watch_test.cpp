@@ -136,7 +136,7 @@ TEST(EtcdWatch, SameReasonIsToldOnce) {
 }
 
 TEST(EtcdWatch, AnotherClusterOrOneThatWentBackEndsIt) {
-    const auto ends = [](std::int64_t revision, int cluster) {
+    const auto ends = [](std::int64_t revision, int cluster, milliseconds bound = milliseconds{5000}) {
         FakeMember member{[=](const FakeRequest& request, FakeExchange& exchange) {
             if (request.path == "/v3/watch") {
                 exchange.begin_stream();
@@ -148,13 +148,13 @@ TEST(EtcdWatch, AnotherClusterOrOneThatWentBackEndsIt) {
             return true;
         }};
         Told told;
-        EtcdWatch watch = *EtcdWatch::start(quick({member.url()}), "/f/", 5, 77, told.sink());
-        const bool ended = told.wait_for<WatchCompacted>(1, milliseconds{500});
+        EtcdWatch watch = *EtcdWatch::start(patient({member.url()}), "/f/", 5, 77, told.sink());
+        const bool ended = told.wait_for<WatchCompacted>(1, bound);
         EXPECT_EQ(watch.running(), !ended);
         return ended ? told.all<WatchCompacted>()[0].why : std::string{};
     };
-    EXPECT_EQ(ends(4, 77), "");  // nothing has happened since the range
-    EXPECT_EQ(ends(9, 77), "");
+    EXPECT_EQ(ends(4, 77, milliseconds{500}), "");  // nothing has happened since the range
+    EXPECT_EQ(ends(9, 77, milliseconds{500}), "");
     EXPECT_THAT(ends(3, 77), HasSubstr("gone back from revision 4 to 3"));
     EXPECT_THAT(ends(9, 78), HasSubstr("another cluster"));
 }
