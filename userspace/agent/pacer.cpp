@@ -31,7 +31,7 @@ bool Pacer::is_contested(const std::string& subject) const {
     return known != history_.end() && known->second.repairs >= kFreeRepairs;
 }
 
-std::vector<std::string> Pacer::checked(Outcome outcome, Duration took, Time now, const std::set<std::string>& repaired) {
+std::vector<std::string> Pacer::checked(Outcome outcome, Duration cost, Time now, const std::set<std::string>& repaired) {
     std::vector<std::string> contested;
     std::erase_if(history_, [&](const auto& one) { return now - std::max(one.second.last, one.second.until) > kCalm; });
     if (outcome == Outcome::kRepaired) {
@@ -55,10 +55,10 @@ std::vector<std::string> Pacer::checked(Outcome outcome, Duration took, Time now
     }
     pending_.clear();
     due_.reset();
-    not_before_ = now + std::min<Duration>(took * kCheckShare, kLongestPause);
+    not_before_ = now + std::min<Duration>(cost * kCheckShare, kLongestPause);
     failures_ = outcome == Outcome::kFailed ? failures_ + 1 : 0;
     periodic_ = now + (failures_ != 0 ? doubled(kFirstRetry, failures_ - 1, settings_.interval)
-                                      : std::max<Duration>(settings_.interval, took * kPeriodicShare));
+                                      : std::max<Duration>(settings_.interval, cost * kPeriodicShare));
     return contested;
 }
 

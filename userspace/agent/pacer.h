@@ -21,7 +21,7 @@ public:
     using Time = std::chrono::steady_clock::time_point;
     using Duration = std::chrono::steady_clock::duration;
 
-    static constexpr int kCheckShare = 20;                            ///< a pause is so many times as long as its check
+    static constexpr int kCheckShare = 20;                            ///< a pause is so many times as long as its check took of a CPU
     static constexpr int kPeriodicShare = 100;                        ///< the same where nothing has changed
     static constexpr std::chrono::milliseconds kLongestPause{500};    ///< so that a repair is done within a second
     static constexpr unsigned kFreeRepairs = 4;                       ///< of one subject, until somebody is taken to fight us
@@ -39,9 +39,9 @@ public:
     /// Somebody undoes what was repaired: each of @p subjects waits.
     bool is_contested(const std::string& subject) const;
     enum class Outcome { kNothing, kRepaired, kFailed };
-    /// Subjects that became contested by this check, which repaired @p repaired; where changes of none of these led to it, all
-    /// that did are held to have. A change that only came along with contested ones waits as they do.
-    std::vector<std::string> checked(Outcome outcome, Duration took, Time now, const std::set<std::string>& repaired = {});
+    /// @p cost: CPU time of the check. Subjects that became contested by it, which repaired @p repaired; where changes of none of these led
+    /// to it, all that did are held to have. A change that only came along with contested ones waits as they do.
+    std::vector<std::string> checked(Outcome outcome, Duration cost, Time now, const std::set<std::string>& repaired = {});
 
 private:
     struct History {

@@ -163,8 +163,10 @@ void ReconcilePart::check(Pacer& pacer) {
     // What the check sees needs no other one. What happens from here on is told again.
     if (Status discarded = events_->discard(); !discarded) return end_with(discarded.error());
     const SteadyTime begin = now();
+    const auto cpu_before = cpu_time();
     Reconciliation found = reconcile(paths_, kLockPatience);
     const SteadyTime end = now();
+    const auto cost = cpu_time() - cpu_before;
     if (found.error && found.error->sys_errno == EWOULDBLOCK) {  // a command is at work; it leaves things right by itself
         if (lock_wait_since_ == SteadyTime{}) lock_wait_since_ = begin;
         if (end - lock_wait_since_ < kLockAlarm) return;  // still due
@@ -190,7 +192,7 @@ void ReconcilePart::check(Pacer& pacer) {
     const Outcome outcome = last_.error ? Outcome::kFailed : last_.repairs.empty() ? Outcome::kNothing : Outcome::kRepaired;
     std::set<std::string> subjects;
     for (const Repair& repair : last_.repairs) subjects.insert(repair.subject);
-    for (const std::string& subject : pacer.checked(outcome, end - begin, end, subjects)) {
+    for (const std::string& subject : pacer.checked(outcome, cost, end, subjects)) {
         contested_.Increment();
         context_.log->warn("reconcile: somebody undoes the repairs of " + subject + " again and again (the last time: " + cause_ +
                            "); from now on they come later each time, and are no longer logged");
